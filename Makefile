@@ -1,0 +1,41 @@
+# make demo   sets everything up and prints the ranked table of the demo
+# make test   sets everything up and runs every test
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(BIN)/vpbench run experiment=demo leaderboard=leaderboard
+
+test: $(VENV)/.installed-test lint types
+	$(BIN)/python -m pytest --cov=vpbench --cov=metrics --cov=baselines --cov-report=term:skip-covered --cov-fail-under=90
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy does not follow the mapping of our folders into one package, so it looks at an installed copy.
+types: $(VENV)/.installed-test
+	rm -rf build/typed build/clean
+	mkdir -p build/clean
+	cp -r pyproject.toml README.md LICENSE vpbench metrics baselines conf build/clean/
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/typed ./build/clean
+	$(BIN)/mypy -p vpbench
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf build dist *.egg-info runs leaderboard

@@ -1,0 +1,174 @@
+"""``vpbench run`` as people type it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vpbench.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    before = list(logging.root.handlers)
+    yield
+    logging.root.handlers[:] = before  # Hydra's write to this test's captured standard output
+
+
+def plugin(folder: Path) -> Path:
+    """A folder that stands for an installed plug-in: a config package, an entry point, and a broken entry point beside it."""
+    package = folder / "toy_plugin"
+    (package / "model").mkdir(parents=True)
+    (package / "benchmark").mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "model" / "toy_grey.yaml").write_text(
+        "name: toy_grey\n_target_: vpbench.models.custom\ntarget: tests.toy.grey\nkwargs: {level: 128}\n"
+    )
+    for name in ("raises_on_c", "counts_calls"):
+        (package / "model" / f"toy_{name}.yaml").write_text(
+            f"name: toy_{name}\n_target_: vpbench.models.custom\ntarget: tests.toy.{name}\nkwargs: {{}}\n"
+        )
+    (package / "benchmark" / "toy.yaml").write_text("_target_: tests.toy.Toy\ncount: 5\nnames: null\nframes: 4\n")
+    info = folder / "toy_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[vpbench.configs]\ntoy = toy_plugin\nbroken = no_such_package_anywhere\n")
+    return folder
+
+
+@pytest.fixture
+def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The toy benchmark and models, brought by an installed plug-in."""
+    folder = plugin(tmp_path / "site")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT)]))
+    return folder
+
+
+@pytest.mark.usefixtures("toys")
+class TestRun:
+    def test_one_run_prints_its_table(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["run", "model=toy_grey", "benchmark=toy"]) == 0
+        printed = capsys.readouterr().out
+        assert "toy_grey" in printed
+        assert "psnr[hole]" in printed
+        assert len(list(Path("runs/toy").glob("toy_grey-*/scores/pixels-raw/summary.json"))) == 1
+
+    def test_a_sweep_ranks_all_jobs_and_writes_the_tables(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["run", "-m", "model=toy_grey,telea,blank", "benchmark=toy"]) == 0
+        printed = capsys.readouterr().out
+        assert all(name in printed for name in ("toy_grey", "telea", "blank"))
+        assert Path("runs/leaderboard/leaderboard.csv").exists()
+        assert Path("runs/leaderboard/leaderboard.md").exists()
+
+    def test_a_sweep_with_a_failing_clip_ends_non_zero_and_names_it(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["run", "-m", "model=toy_raises_on_c,telea", "benchmark=toy"]) == 1
+        printed = capsys.readouterr().out
+        assert "1 of 5 clips failed" in printed
+        assert "c: RuntimeError: no idea how to fill this one" in printed
+        assert "log:" in printed
+        assert "4/5" in printed
+
+    def test_a_plugin_is_listed_with_its_package(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["list", "model"]) == 0
+        printed = capsys.readouterr().out
+        assert "toy_grey  (from toy_plugin)" in printed
+        assert "  telea\n" in printed
+
+    def test_a_single_failing_clip_ends_non_zero(self) -> None:
+        assert main(["run", "model=toy_raises_on_c", "benchmark=toy"]) == 1
+
+    def test_a_custom_model_from_the_current_directory(self, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("my_file_here.py").write_text(
+            "class Fill:\n"
+            "    def __init__(self, level=0):\n        self.level = level\n"
+            "    def __call__(self, clip, *, seed):\n"
+            "        frames = clip.frames.copy()\n        frames[clip.masks] = self.level\n        return frames\n"
+        )
+        arguments = ["run", "model=custom", "model.target=my_file_here.Fill", "model.kwargs.level=90", "benchmark=toy"]
+        assert main(arguments) == 0
+        assert "Fill" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("toys")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model=telae"], "telea"),
+        (["model=telea", "benchmark=dmo"], "demo"),
+        (["model=telea", "protocol=pixel"], "pixels"),
+        (["model=telea", "model.radius=3"], "radius_px"),
+        (["model=telea", "+model.radius=3"], "radius_px"),
+        (["model=telea", "benchmark=toy", "benchmark.cont=3"], "count"),
+        (["model=telea", "protocol.boundry_px=3"], "boundary_px"),
+        (["model=telea", "+protocol.metrics.psnr.caps=3"], "regions"),
+        (["model=telea", "protocol.metrics.psnr.regions=[hol]"], "hole"),
+        (["model=telea", "protocol.mean_rank=['psnr[hol]']"], "psnr[hole]"),
+        (["model=telea", "sed=3"], "seed"),
+        (["model=telea", "seed=many"], "Integer"),
+        (["model=telea", "track=[rw]"], "raw, composite"[:3]),
+        (["model=telea", "limit=0"], "at least 1"),
+        (["model=custom"], "model.target is required"),
+        (["model=custom", "model.target=tests.toy.gray"], "grey"),
+        (["model=custom", "model.target=no_such_module_x.f"], "no module"),
+        (["model=custom", "model.target=grey"], "dotted path"),
+        (["model=custom", "model.target=tests.toy.not_callable"], "not a class or function"),
+        (["model=custom", "model.target=tests.toy.Noisy", "model.kwargs.strenth=1"], "strength"),
+        (["model=telea", "benchmark=davis"], "benchmark.root is required"),
+    ],
+)
+def test_a_misspelt_name_is_an_error_that_lists_the_valid_ones(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.out + captured.err
+    assert "Traceback" not in captured.out + captured.err
+
+
+def test_a_misspelt_name_in_a_sweep_is_found_before_anything_runs(toys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "-m", "model=blank,telae", "benchmark=toy"]) == 2
+    assert "telea" in capsys.readouterr().err
+    assert not list(Path(".").glob("runs/*/*/clips/*"))
+
+
+def test_no_progress_bar_in_a_file(toys: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vpbench", "run", "model=toy_grey", "benchmark=toy"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\r" not in done.stdout + done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_an_ended_run_goes_on_where_it_was(toys: Path, tmp_path: Path, sent: signal.Signals) -> None:
+    calls = tmp_path / "calls"
+    command = [sys.executable, "-m", "vpbench", "run", "model=toy_counts_calls", "benchmark=toy"]
+    command += [f"model.kwargs.log={calls}", "model.kwargs.seconds=0.5"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 60
+    while not (calls.exists() and len(calls.read_text().split()) >= 3) and time.time() < deadline:
+        time.sleep(0.05)
+    process.send_signal(sent)
+    process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGKILL: -9}[sent]
+    kept = [json.loads(p.read_text())["clip"] for p in sorted(Path("runs/toy").glob("*/clips/*.json"))]
+    assert kept == ["a", "b"]
+    if sent != signal.SIGKILL:
+        assert not list(Path("runs/toy").glob("*/clips/*.claim"))
+    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert calls.read_text().split() == ["a", "b", "c", "c", "d", "e"]

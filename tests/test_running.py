@@ -1,0 +1,326 @@
+"""The run loop: one clip is generated, stored, scored and recorded by itself; what stops a run loses nothing."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import custom
+from tests.toy import Toy, toy_clip
+from vpbench import running, scoring, storage, video
+from vpbench.clip import MaskedClip
+from vpbench.errors import ConfigError, ModelError, StorageError
+from vpbench.models import Model, check_prediction
+from vpbench.running import Result, Run
+
+Execute = Callable[..., Result]
+
+
+def files(folder: Path, *patterns: str) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for pattern in patterns for p in sorted(folder.glob(pattern)) if p.is_file()}
+
+
+def summary(result: Result, track: str = "raw") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((result.folder / "scores" / f"pixels-{track}" / "summary.json").read_text())
+    return found
+
+
+def value(result: Result, column: str) -> Any:
+    return next(c["value"] for c in summary(result)["columns"] if c["column"] == column)
+
+
+def test_a_run_leaves_the_folder_that_the_design_names(run: Execute) -> None:
+    result = run()
+    assert result.ok == result.total == 5
+    assert result.failed == {}
+    assert sorted(p.name for p in result.folder.iterdir()) == ["clips", "measures", "predictions", "run.json", "scores"]
+    assert sorted(p.name for p in (result.folder / "predictions").iterdir()) == [f"{n}.mkv" for n in "abcde"]
+    with (result.folder / "scores/pixels-raw/clips.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["clip"] for row in rows] == list("abcde")
+    assert float(rows[0]["psnr[background]"]) == 100.0
+    record = json.loads((result.folder / "clips/a.json").read_text())
+    assert record["status"] == "ok"
+    assert record["seconds"] > 0
+    provenance = json.loads((result.folder / "run.json").read_text())["provenance"]
+    assert {"vpbench", "packages", "python", "command", "platform"} <= set(provenance)
+
+
+def test_the_stored_prediction_is_lossless(run: Execute) -> None:
+    result = run()
+    clip = toy_clip("b")
+    expected = clip.frames.copy()
+    expected[clip.masks] = 128
+    np.testing.assert_array_equal(video.read_video(result.folder / "predictions/b.mkv")[0], expected)
+
+
+def test_the_value_of_a_table_is_the_mean_over_clips(run: Execute) -> None:
+    result = run()
+    with (result.folder / "scores/pixels-raw/clips.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert value(result, "psnr[hole]") == pytest.approx(np.mean([float(row["psnr[hole]"]) for row in rows]), rel=1e-12)
+
+
+def test_the_same_command_again_does_nothing_and_changes_nothing(config: dict[str, Any], tmp_path: Path) -> None:
+    config["model"] = custom("counts_calls", log=str(tmp_path / "calls"))
+    first = Run(config).execute()
+    before = files(first.folder, "**/*.json", "**/*.csv", "**/*.npz", "**/*.mkv")
+    second = Run(config).execute()
+    assert second.generated == []
+    assert files(first.folder, "**/*.json", "**/*.csv", "**/*.npz", "**/*.mkv") == before
+    assert (tmp_path / "calls").read_text().split() == list("abcde")
+
+
+@pytest.mark.parametrize("damage", ["prediction", "record", "truncated prediction"])
+def test_a_missing_or_damaged_clip_is_made_again_and_only_that_one(config: dict[str, Any], tmp_path: Path, damage: str) -> None:
+    config["model"] = custom("counts_calls", log=str(tmp_path / "calls"))
+    folder = Run(config).execute().folder
+    before = files(folder, "scores/**/*")
+    if damage == "prediction":
+        (folder / "predictions/c.mkv").unlink()
+    elif damage == "record":
+        (folder / "clips/c.json").write_text("{")
+    else:
+        path = folder / "predictions/c.mkv"
+        path.write_bytes(path.read_bytes()[:-20])
+    assert Run(config).execute().generated == ["c"]
+    assert (tmp_path / "calls").read_text().split() == [*"abcde", "c"]
+    assert files(folder, "scores/**/*") == before
+
+
+def test_missing_measures_are_computed_without_running_the_model(config: dict[str, Any], tmp_path: Path) -> None:
+    config["model"] = custom("counts_calls", log=str(tmp_path / "calls"))
+    folder = Run(config).execute().folder
+    before = files(folder, "scores/**/*", "measures/**/*.npz")
+    shutil.rmtree(folder / "measures")
+    next((folder / "scores").glob("*/summary.json")).unlink()
+    assert Run(config).execute().generated == []
+    assert files(folder, "scores/**/*", "measures/**/*.npz") == before
+
+
+def test_a_second_track_scores_what_is_there(config: dict[str, Any], tmp_path: Path) -> None:
+    config["model"] = custom("counts_calls", log=str(tmp_path / "calls"))
+    Run(config).execute()
+    both = Run({**config, "track": ["raw", "composite"]}).execute()
+    assert both.generated == []
+    signatures = [{c["signature"] for c in summary(both, track)["columns"]} for track in ("raw", "composite")]
+    assert not signatures[0] & signatures[1], "a composite is another thing than a raw prediction"
+
+
+def test_composite_pastes_the_known_pixels_back() -> None:
+    clip = toy_clip("a")
+    prediction = np.full_like(clip.frames, 7)
+    result = scoring.composite(prediction, clip)
+    assert (result[clip.masks] == 7).all()
+    np.testing.assert_array_equal(result[~clip.masks], clip.frames[~clip.masks])
+
+
+def test_one_bad_clip_is_recorded_and_the_run_goes_on(run: Execute) -> None:
+    result = run(model=custom("raises_on_c"))
+    assert result.failed == {"c": "RuntimeError: no idea how to fill this one"}
+    assert result.ok == 4
+    record = json.loads((result.folder / "clips/c.json").read_text())
+    assert record["stage"] == "generate"
+    assert "raises_on_c" in record["traceback"]
+    assert summary(result)["clips"]["failed"] == [{"clip": "c", "reason": "RuntimeError: no idea how to fill this one"}]
+
+
+def test_a_clip_that_cannot_be_read_is_recorded(run: Execute) -> None:
+    result = run(benchmark={"_target_": "tests.toy.Toy", "names": ["a", "broken", "z"]})
+    assert result.failed == {"broken": "OSError: broken.mp4: truncated"}
+    assert result.ok == 2
+
+
+def test_a_failed_clip_is_tried_again(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    config["benchmark"]["names"] = ["a", "broken"]
+    assert Run(config).execute().failed
+    monkeypatch.setattr("tests.toy.Handle.load", lambda handle: toy_clip(handle.name))
+    again = Run(config).execute()
+    assert again.failed == {}
+    assert again.generated == ["broken"]
+    assert "error" not in json.loads((again.folder / "clips/broken.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("count", r"returned 3 frames for a clip of 4"),
+        ("shape", r"returned shape \(4, 30, 40, 3\), dtype uint8"),
+        ("dtype", r"dtype int32"),
+        ("nan", r"NaN or infinite"),
+        ("float", r"float32.*np\.rint"),
+        ("list", r"a list"),
+    ],
+)
+def test_a_wrong_prediction_says_what_came(run: Execute, how: str, message: str) -> None:
+    result = run(model=custom("wrong", how=how), limit=1)
+    with pytest.raises(ModelError, match=message):
+        raise ModelError(result.failed["a"])
+    assert "expected uint8 (4, 32, 40, 3)" in result.failed["a"]
+
+
+def test_a_prediction_in_another_memory_layout_is_fine() -> None:
+    clip = toy_clip("a")
+    turned = np.asfortranarray(clip.frames)
+    assert check_prediction(turned, clip, "x").flags.c_contiguous
+
+
+@pytest.mark.parametrize("what", [{"limit": 2}, {"clips": ["a", "b"]}])
+def test_a_restricted_run_is_partial_and_grows_into_the_whole(run: Execute, what: dict[str, Any]) -> None:
+    part = run(**what)
+    assert summary(part)["clips"] == {"total": 5, "ok": 2, "failed": [], "missing": ["c", "d", "e"]}
+    whole = run()
+    assert whole.folder == part.folder
+    assert whole.generated == ["c", "d", "e"]
+
+
+def test_an_unknown_clip_lists_the_known_ones(run: Execute) -> None:
+    with pytest.raises(ConfigError, match=r"'z' is unknown\..*Valid: a, b, c, d, e"):
+        run(clips=["a", "z"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"model": {**custom("grey", level=9), "name": "grey"}},
+        {"benchmark": {"_target_": "tests.toy.Toy", "salt": "other masks"}},
+        {"benchmark": {"_target_": "tests.toy.Toy", "count": 4}},
+    ],
+)
+def test_what_decides_an_output_is_part_of_the_identity(run: Execute, change: dict[str, Any]) -> None:
+    assert run().folder != run(**change).folder
+
+
+def test_the_bytes_of_a_custom_models_file_are_part_of_the_identity(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "my_model_file.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    ids = []
+    for level in (1, 2):
+        source.write_text(f"def fill(clip, *, seed):\n    f = clip.frames.copy()\n    f[clip.masks] = {level}\n    return f\n")
+        monkeypatch.delitem(__import__("sys").modules, "my_model_file", raising=False)
+        config["model"] = {"_target_": "vpbench.models.custom", "target": "my_model_file.fill", "kwargs": {}}
+        ids.append(Run(config).id)
+    assert ids[0] != ids[1]
+
+
+def test_a_folder_of_another_configuration_is_refused(config: dict[str, Any]) -> None:
+    run = Run(config)
+    path = run.folder / "run.json"
+    found = json.loads(path.read_text())
+    found["identity"]["seed"] = 7
+    path.write_text(json.dumps(found))
+    with pytest.raises(StorageError, match=r"made by another configuration \(seed: 7 there, 0 here\)"):
+        Run(config)
+    assert json.loads(path.read_text()) == found, "nothing was changed"
+
+
+def test_a_full_disk_stops_the_run_and_keeps_what_is_finished(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    real = video.write_lossless
+
+    def full_after_two(path: Path, frames: Any, fps: float) -> None:
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        real(path, frames, fps)
+
+    monkeypatch.setattr(video, "write_lossless", full_after_two)
+    with pytest.raises(StorageError, match=r"c\.mkv: cannot be written \(No space left on device\).*finished clips are kept"):
+        Run(config).execute()
+    monkeypatch.setattr(video, "write_lossless", real)
+    assert Run(config).execute().generated == ["c", "d", "e"]
+
+
+def test_an_interruption_releases_the_claim_and_loses_nothing(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Model.predict
+
+    def interrupted(self: Model, clip: Any, seed: int) -> Any:
+        if clip.name == "c":
+            raise KeyboardInterrupt
+        return real(self, clip, seed)
+
+    monkeypatch.setattr(Model, "predict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Run(config).execute()
+    monkeypatch.setattr(Model, "predict", real)
+    run = Run(config)
+    assert not list(run.folder.glob("clips/*.claim"))
+    assert run.execute().generated == ["c", "d", "e"]
+
+
+def test_a_clip_that_another_process_works_on_is_waited_for(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(config)
+    claim = run.record_path("b").with_suffix(".claim")
+    storage.write_json(claim, {"host": "elsewhere", "pid": 1, "since": 0})
+
+    def other_machine_gives_up(_: float) -> None:
+        os.utime(claim, (0, 0))
+
+    monkeypatch.setattr(running.time, "sleep", other_machine_gives_up)
+    assert run.execute().generated == ["a", "c", "d", "e", "b"]
+
+
+def test_the_hole_of_an_edit_without_a_known_result_has_no_value(run: Execute) -> None:
+    result = run(benchmark={"_target_": "tests.toy.Toy", "names": ["edit1", "edit2", "plain"]})
+    columns = {c["column"]: c for c in summary(result)["columns"]}
+    assert columns["psnr[hole]"]["n"] == 1
+    assert [e["clip"] for e in columns["psnr[hole]"]["excluded"]] == ["edit1", "edit2"]
+    assert "no true answer" in columns["psnr[hole]"]["excluded"][0]["reason"]
+    assert columns["psnr[background]"]["n"] == 3
+
+
+def test_an_inpainting_model_sees_no_pixel_of_the_hole() -> None:
+    """Search everything reachable from the object for the colour that only the hole has."""
+    clip = toy_clip("a")
+    secret = (251, 3, 252)
+    clip.frames[clip.masks] = secret
+    seen = MaskedClip.of(clip)
+
+    def arrays(value: Any, depth: int = 0) -> list[np.ndarray]:
+        if isinstance(value, np.ndarray):
+            return [value] + ([arrays(value.base, depth)[0]] if isinstance(value.base, np.ndarray) else [])
+        if depth > 4 or isinstance(value, (str, bytes, int, float, type(None))):
+            return []
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else vars(value).values()
+        return [found for item in inside for found in arrays(item, depth + 1)]
+
+    found = arrays(seen)
+    assert len(found) >= 2, "the search must have found frames and masks"
+    assert any(array.dtype == np.uint8 for array in found)
+    for array in found:
+        if array.dtype == np.uint8:
+            assert not (array.reshape(-1, 3) == secret).all(axis=1).any()
+            assert not np.shares_memory(array, clip.frames)
+    assert seen.source is None
+    edit = MaskedClip.of(toy_clip("a", operation="remove"))
+    assert edit.source is not None
+
+
+def test_the_model_gets_its_own_masks() -> None:
+    clip = toy_clip("a")
+    MaskedClip.of(clip).masks[:] = False
+    assert clip.masks.any(), "a model that changes its masks must not change the scoring"
+
+
+def test_a_model_that_needs_the_reference_is_marked(run: Execute) -> None:
+    leaf = {"_target_": "vpbench.baselines.ground_truth.GroundTruth", "name": "ground_truth", "needs_reference": True, "ranked": False}
+    result = run(model=leaf)
+    assert summary(result)["model"] == {"name": "ground_truth", "needs_reference": True, "ranked": False}
+    assert value(result, "psnr[hole]") == 100.0
+    assert value(result, "ssim[hole]") == 1.0
+
+
+def test_the_benchmark_fingerprint_follows_its_clips() -> None:
+    assert [h.fingerprint() for h in Toy(3)] != [h.fingerprint() for h in Toy(3, salt="x")]

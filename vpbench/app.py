@@ -1,0 +1,230 @@
+"""The Hydra application behind ``vpbench run``: composes, checks, runs; at the end of a sweep prints the ranked table.
+
+Hydra 1.3 skips its end-of-sweep callback when a job raises, so a job never raises: its outcome goes to ``outcome.json`` in the job's
+own folder, the callback reads all of them, and the command sets the exit status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vpbench.configuration import RunConfig, resolved, unknown_name
+from vpbench.errors import ConfigError, VpbenchError
+from vpbench.plugins import register_resolver
+from vpbench.storage import read_json, write_json
+
+OUTCOME = "outcome.json"
+OK, FAILED, USAGE = 0, 1, 2
+log = logging.getLogger(__name__)
+_exit_status = OK
+
+
+def run_job(config: DictConfig) -> None:
+    """Run one composed configuration; never raises for what can go wrong in a run (see the module's docstring)."""
+    from vpbench.running import Run
+
+    outcome: dict[str, Any] = {"status": "ok", "run": None, "failed": {}, "message": ""}
+    try:
+        plain = resolved(config)
+        run = Run(plain)
+        outcome["run"] = str(run.folder)
+        with progress_bar(f"{run.model.name} on {run.benchmark.name}") as progress:
+            result = run.execute(progress)
+        outcome["failed"] = result.failed
+        if result.failed:
+            outcome["status"] = "failed"
+            outcome["message"] = f"{len(result.failed)} of {result.total} clips failed"
+        log.info("%s: %d of %d clips scored, %d generated now", result.folder, result.ok, result.total, len(result.generated))
+    except ConfigError as error:
+        outcome.update(status="usage", message=str(error))
+    except VpbenchError as error:
+        outcome.update(status="error", message=str(error))
+    except Exception as error:
+        outcome.update(status="error", message=f"{type(error).__name__}: {error}")
+        log.error("this is a defect of vpbench, please report it:\n%s", traceback.format_exc())
+    write_json(Path(HydraConfig.get().runtime.output_dir) / OUTCOME, outcome)
+
+
+@contextlib.contextmanager
+def progress_bar(title: str) -> Iterator[Any]:
+    """A progress bar with the time left on standard error; nothing of it where that is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[clip]}", markup=False),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None, clip="")
+
+        def update(clip: str, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, clip=clip)
+
+        yield update
+
+
+class Tables(Callback):
+    """Hydra callback: after a run or sweep prints the ranked table and every failure with its log."""
+
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """After a single run."""
+        self._finish([Path(config.hydra.run.dir)], None)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """After a sweep, whichever launcher ran it."""
+        sweep = Path(config.hydra.sweep.dir)
+        jobs = [folder.parent for folder in sweep.glob("*/.hydra")]
+        jobs.sort(key=lambda folder: (not folder.name.isdigit(), int(folder.name) if folder.name.isdigit() else 0, folder.name))
+        leaderboard = OmegaConf.select(config, "leaderboard")
+        self._finish(jobs, Path(leaderboard) if leaderboard else None)
+
+    def _finish(self, jobs: Sequence[Path], leaderboard: Path | None) -> None:
+        global _exit_status
+        outcomes = [self._outcome(job) for job in jobs]
+        _exit_status = worst(outcomes)
+        try:
+            show(jobs, outcomes, leaderboard)
+        except VpbenchError as error:
+            print(f"vpbench: {error}", file=sys.stderr)
+            _exit_status = max(_exit_status, FAILED)
+
+    @staticmethod
+    def _outcome(job: Path) -> dict[str, Any]:
+        try:
+            return read_json(job / OUTCOME)
+        except VpbenchError:
+            return {"status": "error", "run": None, "failed": {}, "message": "the job ended without an outcome (killed?)"}
+
+
+def worst(outcomes: Sequence[dict[str, Any]]) -> int:
+    """The exit status of a set of jobs: 0 only when every clip of every job is done; 2 when a configuration cannot run; else 1."""
+    found = {outcome["status"] for outcome in outcomes}
+    if "usage" in found:
+        return USAGE
+    return OK if found == {"ok"} else FAILED
+
+
+def show(jobs: Sequence[Path], outcomes: Sequence[dict[str, Any]], leaderboard: Path | None) -> None:
+    """Print the ranked table of all jobs, then what failed and where its log is."""
+    from rich.console import Console
+
+    from vpbench.tables import load_summaries, print_table, rank, write_tables
+
+    runs = list(dict.fromkeys(Path(outcome["run"]) for outcome in outcomes if outcome["run"] and any_scores(Path(outcome["run"]))))
+    console = Console()
+    if runs:
+        print_table(rank(load_summaries(runs)), console)
+        if leaderboard is not None:
+            write_tables(runs, leaderboard)
+            console.print(f"tables: {leaderboard / 'leaderboard.csv'} and .md beside it", markup=False, highlight=False, soft_wrap=True)
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if outcome["status"] == "ok":
+            continue
+        lines = [f"FAILED {outcome['run'] or job}: {outcome['message']}"]
+        lines += [f"  {clip}: {reason}" for clip, reason in sorted(outcome["failed"].items())]
+        lines += [f"  log: {log_file}" for log_file in sorted(job.glob("*.log"))]
+        if outcome["failed"]:
+            lines.append(f"  tracebacks: {Path(outcome['run']) / 'clips'}")
+        console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def any_scores(run: Path) -> bool:
+    """Whether a run folder holds scores."""
+    return any(run.glob("scores/*/summary.json"))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``vpbench run`` with Hydra overrides and flags; returns the exit status.
+
+    0: every clip of every job is done; 1: a job or clip failed; 2: the configuration cannot run; 130, 143: interrupted.
+    """
+    global _exit_status
+    _exit_status = OK
+    register_resolver()
+    ConfigStore.instance().store(name="schema", node=RunConfig)
+    wrapped = hydra.main(version_base="1.3", config_path="pkg://vpbench.conf", config_name="config")(run_job)
+    saved_arguments, saved_debug = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    # a custom model's arguments are its own: no key of them can be known beforehand, so none needs Hydra's "+"
+    sys.argv = ["vpbench run", *(re.sub(r"^model\.kwargs\.", "++model.kwargs.", argument) for argument in arguments)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # composition errors come to us as exceptions, and we print them
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        wrapped()
+    except (HydraException, OmegaConfBaseException, VpbenchError) as error:
+        print(f"vpbench: {explain(error, arguments)}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("vpbench: interrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        sys.argv = saved_arguments
+        if saved_debug is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = saved_debug
+    return _exit_status
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def explain(error: Exception, arguments: Sequence[str]) -> str:
+    """A composition error in our words: for an unknown key, the valid names beside it."""
+    text = str(error)
+    if isinstance(error, VpbenchError):
+        return text
+    match = re.search(r"Could not override '([^']+)'", text)
+    if match:
+        key = match.group(1)
+        with contextlib.suppress(HydraException, OmegaConfBaseException):
+            valid = valid_keys(key, arguments)
+            if valid and key.rpartition(".")[2] not in valid:
+                return str(unknown_name(key, key.rpartition(".")[2], valid))
+    cause = f": {str(error.__cause__).splitlines()[0]}" if error.__cause__ and text.startswith("Error merging") else ""
+    return text.partition("\nConfig search path:")[0].strip() + cause
+
+
+def valid_keys(key: str, arguments: Sequence[str]) -> list[str]:
+    """The keys that exist beside a dotted ``key`` in the configuration that the other overrides compose."""
+    from hydra import compose, initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+
+    groups = ("model", "benchmark", "protocol", "experiment")
+    overrides = [a.split(",")[0] for a in arguments if a.partition("=")[0] in groups and "=" in a]
+    if not any(a.startswith(("model=", "experiment=")) for a in overrides):
+        overrides.append("model=blank")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module(config_module="vpbench.conf", version_base="1.3"):
+            config = compose(config_name="config", overrides=overrides)
+            parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
+    finally:
+        GlobalHydra.instance().clear()
+    return [str(name) for name in parent] if isinstance(parent, DictConfig) else []

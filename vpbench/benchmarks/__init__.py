@@ -1,0 +1,1 @@
+"""The benchmarks: where clips, masks and texts come from."""

@@ -1,0 +1,116 @@
+"""The command line. Importing this module costs nothing; every command imports what it needs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vpbench.version import __version__
+
+DESCRIPTION = "Evaluate video inpainting and video editing: run models on benchmarks, score them, rank them."
+EXAMPLES = """\
+examples:
+  vpbench run experiment=demo                                  every weight-free model over the built-in demo
+  vpbench run model=telea benchmark=davis benchmark.root=DIR   one model on DAVIS
+  vpbench rank runs/demo -o leaderboard                        CSV and Markdown tables of finished runs
+"""
+RUN_HELP = """\
+usage: vpbench run [-m] [KEY=VALUE ...] [Hydra flags]
+
+Generate, score and record clip by clip; the same command again does only what is missing.
+
+  model=NAME benchmark=NAME protocol=NAME   what to run (names: vpbench list)
+  model.KEY=VALUE benchmark.KEY=VALUE ...   settings of these
+  experiment=NAME                           a sweep that is written down
+  -m, --multirun                            sweep over comma-separated values
+  seed=0  track=[raw,composite]  out=runs  leaderboard=DIR
+  clips=[a,b]  limit=N                      only some clips (the run is then partial and unranked)
+  --cfg job                                 print the composed configuration and stop
+  --hydra-help                              Hydra's own flags
+
+exit status: 0 all clips done; 1 a clip or job failed; 2 the configuration cannot run.
+
+examples:
+  vpbench run model=telea benchmark=demo
+  vpbench run -m model=telea,flow_propagation benchmark=demo limit=2
+  vpbench run experiment=demo
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["run"]:  # Hydra's grammar, not argparse's
+        if {"-h", "--help"} & set(given[1:]):
+            print(RUN_HELP, end="")
+            return 0
+        from vpbench import app
+
+        return app.main(given[1:])
+    parser = _parser()
+    options = parser.parse_args(given)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    from vpbench.errors import VpbenchError
+
+    try:
+        status: int = options.call(options)
+    except VpbenchError as error:
+        print(f"vpbench: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("vpbench", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw)
+    parser.add_argument("--version", action="version", version=f"vpbench {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("run", help="generate and score (a Hydra application; vpbench run --help)", add_help=False)
+
+    ranking = commands.add_parser(
+        "rank",
+        help="tables of finished runs",
+        description="Rank finished runs; runs with different benchmark data or signatures never share a rank.",
+        epilog="examples:\n  vpbench rank runs\n  vpbench rank runs/demo -o leaderboard\n",
+        formatter_class=raw,
+    )
+    ranking.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run folders, or folders that hold them")
+    ranking.add_argument("-o", "--out", type=Path, metavar="DIR", help="write leaderboard.csv, leaderboard_wide.csv and leaderboard.md")
+    ranking.set_defaults(call=_rank)
+
+    listing = commands.add_parser(
+        "list",
+        help="models, benchmarks, protocols and experiments that are installed",
+        description="List what the names in a command can be; plug-ins are included, with the package they come from.",
+        epilog="examples:\n  vpbench list\n  vpbench list model\n",
+        formatter_class=raw,
+    )
+    listing.add_argument("group", nargs="?", choices=["model", "benchmark", "protocol", "experiment"], help="only this group")
+    listing.set_defaults(call=_list)
+    return parser
+
+
+def _rank(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from vpbench.tables import load_summaries, print_table, rank, write_tables
+
+    table = rank(load_summaries(options.runs)) if options.out is None else write_tables(options.runs, options.out)
+    print_table(table, Console())
+    if options.out is not None:
+        print(f"tables: {options.out / 'leaderboard.csv'} and .md beside it")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from vpbench import plugins
+
+    for group in [options.group] if options.group else ["model", "benchmark", "protocol", "experiment"]:
+        print(f"{group}:")
+        for name, package in plugins.options(group).items():
+            print(f"  {name}" + ("" if package == plugins.OWN else f"  (from {package})"))
+    return 0

@@ -1,0 +1,107 @@
+"""From a configuration to a model: shipped ones by ``_target_``, a user's own by a dotted path.
+
+A model is a callable ``(clip, *, seed) -> uint8 (T, H, W, 3)``. What it may see is decided here and not by the model:
+a ``MaskedClip``, unless its configuration says ``needs_reference: true``.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vpbench.clip import Clip, Frames, MaskedClip, describe
+from vpbench.configuration import import_target
+from vpbench.errors import ConfigError, ModelError
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model with what the harness knows of it.
+
+    Attributes:
+        name: shown in tables, part of the run folder's name.
+        call: the model itself.
+        needs_reference: it gets the whole ``Clip``; shown as "sees hole", never ranked with blind rows.
+        ranked: False for floor and ceiling rows.
+        identity: what decides its outputs, apart from clip and seed: configuration and implementation version.
+    """
+
+    name: str
+    call: Callable[..., Any]
+    needs_reference: bool
+    ranked: bool
+    identity: Mapping[str, Any]
+
+    def predict(self, clip: Clip, seed: int) -> Frames:
+        """Run the model on ``clip`` and check what comes back.
+
+        Raises:
+            ModelError: not uint8 (T, H, W, 3) of the clip's own shape; the message says what came.
+        """
+        output = self.call(clip if self.needs_reference else MaskedClip.of(clip), seed=seed)
+        return check_prediction(output, clip, self.name)
+
+
+def check_prediction(output: Any, clip: Clip, model: str) -> Frames:
+    """Return ``output`` when it is a prediction for ``clip``: uint8, same (T, H, W, 3).
+
+    Raises:
+        ModelError: says what came and what was expected.
+    """
+    expected = f"expected uint8 {clip.frames.shape}"
+    if not isinstance(output, np.ndarray):
+        raise ModelError(f"{clip.name}: {model} returned {describe(output)}; {expected} as a numpy array.")
+    if output.dtype.kind == "f" and not np.isfinite(output).all():
+        raise ModelError(f"{clip.name}: {model} returned NaN or infinite values ({output.dtype}, shape {output.shape}); {expected}.")
+    if output.dtype != np.uint8:
+        raise ModelError(
+            f"{clip.name}: {model} returned {describe(output)}; {expected}. Convert with np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)."
+        )
+    if output.ndim == 4 and len(output) != len(clip.frames) and output.shape[1:] == clip.frames.shape[1:]:
+        raise ModelError(f"{clip.name}: {model} returned {len(output)} frames for a clip of {len(clip.frames)}; {expected}.")
+    if output.shape != clip.frames.shape:
+        raise ModelError(f"{clip.name}: {model} returned {describe(output)}; {expected}.")
+    return np.ascontiguousarray(output)
+
+
+def custom(target: str, kwargs: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+    """A user's own model: ``target`` is a dotted path (``my_file.MyModel``); the current directory is importable.
+
+    A class is constructed with ``kwargs``; a function becomes a partial with them.
+
+    Raises:
+        ConfigError: the path does not lead to a class or function, or ``kwargs`` do not fit; the message lists what exists.
+    """
+    found = import_target(target, "model.target")
+    options = dict(kwargs or {})
+    try:
+        if inspect.isclass(found):
+            inspect.signature(found).bind(**options)
+            instance = found(**options)
+            if not callable(instance):
+                raise ConfigError(f"model.target={target}: the class has no __call__(self, clip, *, seed).")
+            return instance
+        inspect.signature(found).bind_partial(**options)
+    except TypeError as error:
+        known = ", ".join(inspect.signature(found).parameters)
+        raise ConfigError(f"model.kwargs={options} do not fit {target}: {error}. Its parameters: {known or 'none'}.") from error
+    return functools.partial(found, **options)
+
+
+def implementation_version(target: Any) -> str:
+    """What stands for the code of a model in the run's identity: its ``version`` where it has one, else its file's bytes."""
+    version = getattr(target, "version", None)
+    if isinstance(version, int):
+        return f"version {version}"
+    try:
+        source = Path(inspect.getfile(target))
+        return f"sha256 {hashlib.sha256(source.read_bytes()).hexdigest()}"
+    except (TypeError, OSError):
+        return f"name {getattr(target, '__qualname__', target)}"

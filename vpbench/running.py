@@ -1,0 +1,312 @@
+"""The run loop: generate, store, score and record clip by clip.
+
+Generation and scoring have the disk between them. Whatever stops a run, the same command goes on from the clips that are missing;
+a failing clip is recorded with its traceback and the run goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vpbench import provenance
+from vpbench.clip import Benchmark, Clip, ClipHandle, Frames
+from vpbench.configuration import MODEL_KEYS, build, check_leaf, import_target, unknown_name
+from vpbench.errors import ConfigError, DataError, StorageError
+from vpbench.models import Model, implementation_version
+from vpbench.prefetch import prefetched
+from vpbench.scoring import Protocol, has_measures, measure, write_scores
+from vpbench.storage import Claim, read_json, sha256_file, sha256_json, to_json, write_json, write_once
+
+RUN_SCHEMA = 1
+CLAIM_POLL_SECONDS = 0.5
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left behind.
+
+    Attributes:
+        folder: the run folder.
+        scores: folders with ``clips.csv`` and ``summary.json``, one per track.
+        total: clips of the benchmark.
+        ok: clips that are scored.
+        generated: clips whose prediction this call made (the others were there already).
+        failed: clip name and reason of the clips that failed.
+    """
+
+    folder: Path
+    scores: list[Path]
+    total: int
+    ok: int
+    generated: list[str]
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def build_model(leaf: Mapping[str, Any]) -> Model:
+    """Build a model from its leaf; weights are not read here but on its first clip.
+
+    Raises:
+        ConfigError: an unknown key or a value that the model refuses.
+    """
+    call = build(leaf, "model", MODEL_KEYS)
+    target: Any = import_target(leaf["_target_"], "model._target_")
+    name = leaf.get("name")
+    arguments = {key: value for key, value in leaf.items() if key not in MODEL_KEYS}
+    if "target" in leaf and leaf["_target_"] == "vpbench.models.custom":
+        target = import_target(leaf["target"], "model.target")
+        name = name or str(leaf["target"]).rpartition(".")[2]
+    name = str(name or str(leaf["_target_"]).rpartition(".")[2].lower())
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
+        raise ConfigError(f"model.name={name!r}: use letters, digits, '-', '_' and '.'; it names a folder.")
+    needs_reference = bool(leaf.get("needs_reference", False))
+    identity = {
+        "config": arguments,
+        "needs_reference": needs_reference,
+        "implementation": implementation_version(target),
+    }
+    return Model(name, call, needs_reference, bool(leaf.get("ranked", True)), identity)
+
+
+def select(handles: Sequence[ClipHandle], clips: Sequence[str] | None, limit: int | None) -> list[ClipHandle]:
+    """The handles to run, in the benchmark's order.
+
+    Raises:
+        ConfigError: ``clips`` names one that the benchmark does not have.
+    """
+    chosen = list(handles)
+    if clips is not None:
+        known = [handle.name for handle in handles]
+        for name in clips:
+            if name not in known:
+                raise unknown_name("clips", name, known)
+        chosen = [handle for handle in handles if handle.name in set(clips)]
+    return chosen[:limit]
+
+
+class Run:
+    """One model on one benchmark, in its folder."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        """Build everything that ``config`` names and open the run folder; no clip is read.
+
+        Raises:
+            ConfigError: see ``build``, ``Protocol.of``, ``build_model``.
+            DataError: the benchmark's lists cannot be read.
+            StorageError: the folder cannot be written or belongs to another configuration.
+        """
+        check_leaf(config["model"], "model", MODEL_KEYS)
+        self.protocol = Protocol.of(config["protocol"])
+        self.model = build_model(config["model"])
+        self.benchmark: Benchmark = build(config["benchmark"], "benchmark")
+        self.handles = list(self.benchmark)
+        self.selected = select(self.handles, config["clips"], config["limit"])
+        self.tracks: list[str] = list(config["track"])
+        self.seed = int(config["seed"])
+        self.fingerprints = {handle.name: handle.fingerprint() for handle in self.handles}
+        self.fingerprint = sha256_json(self.fingerprints)
+        self.identity = {
+            "model": dict(self.model.identity),
+            "benchmark": self.fingerprint,
+            "seed": self.seed,
+        }
+        self.id = sha256_json(self.identity)[:10]
+        root = Path(str(config["out"])) / self.benchmark.name
+        self.folder: Path = root / f"{self.model.name}-{self.id}"
+        self.references = root / ".reference"
+        self._open(config)
+
+    def _open(self, config: Mapping[str, Any]) -> None:
+        path = self.folder / "run.json"
+        write_once(
+            path,
+            {
+                "schema": RUN_SCHEMA,
+                "identity": self.identity,
+                "config": {key: config[key] for key in ("model", "benchmark", "protocol", "seed")},
+                "clips": {name: self.fingerprints[name] for name in sorted(self.fingerprints)},
+                "provenance": provenance.collect(),
+            },
+        )
+        found = read_json(path).get("identity")
+        if to_json(found) != to_json(self.identity):
+            raise StorageError(
+                f"{path}: this folder was made by another configuration ({_first_difference(found, self.identity)}). "
+                "Move it away or choose another folder with out=DIR; nothing in it was changed."
+            )
+
+    def prediction_path(self, clip: str) -> Path:
+        """Where the prediction of one clip lies."""
+        return self.folder / "predictions" / f"{clip}.mkv"
+
+    def record_path(self, clip: str) -> Path:
+        """Where the record of one clip lies."""
+        return self.folder / "clips" / f"{clip}.json"
+
+    def record(self, clip: str) -> dict[str, Any] | None:
+        """The record of one clip; None when there is none or it is damaged."""
+        path = self.record_path(clip)
+        try:
+            return read_json(path) if path.exists() else None
+        except StorageError:
+            log.warning("%s is damaged; the clip is done again", path)
+            return None
+
+    def is_generated(self, clip: str) -> bool:
+        """Whether the prediction is on disk and is the one recorded, by checksum."""
+        record = self.record(clip)
+        path = self.prediction_path(clip)
+        return record is not None and "prediction" in record and path.exists() and sha256_file(path) == record["prediction"]
+
+    def is_done(self, clip: str) -> bool:
+        """Whether the clip is generated and every pass of this protocol and these tracks is stored."""
+        record = self.record(clip)
+        if record is None or record["status"] != "ok" or not self.is_generated(clip):
+            return False
+        wanted = ((name, track) for name in self.protocol.measures() for track in self.tracks)
+        return all(has_measures(self.folder, name, track, clip, record["prediction"]) for name, track in wanted)
+
+    def execute(self, progress: Callable[[str, int, int], None] = lambda clip, done, total: None) -> Result:
+        """Do what is missing and derive the scores.
+
+        Args:
+            progress: called with a clip's name and the counts whenever a clip is finished.
+
+        Raises:
+            StorageError: the disk is full or gone; finished clips are kept.
+        """
+        generated: list[str] = []
+        waiting = [handle for handle in self.selected if not self.is_done(handle.name)]
+        done = len(self.selected) - len(waiting)
+        progress("", done, len(self.selected))
+        while waiting:
+            later: list[ClipHandle] = []
+            for handle, clip in prefetched(waiting):
+                with Claim.take(self.record_path(handle.name).with_suffix(".claim")) as claim:
+                    if claim is None:
+                        later.append(handle)
+                        continue
+                    if not self.is_done(handle.name):  # another process may have finished it since
+                        self._clip(handle.name, clip, generated)
+                done += 1
+                progress(handle.name, done, len(self.selected))
+            if later:
+                time.sleep(CLAIM_POLL_SECONDS)
+            finished = [h for h in later if self.is_done(h.name)]
+            done += len(finished)
+            waiting = [h for h in later if h not in finished]
+        return self.score(generated)
+
+    def _clip(self, name: str, clip: Clip | Exception, generated: list[str]) -> None:
+        stage = "load"
+        record: dict[str, Any] = {"clip": name}
+        started = time.perf_counter()
+        try:
+            if isinstance(clip, Exception):
+                raise clip
+            record.update(operation=clip.operation, has_truth=clip.has_truth, frames=len(clip.frames), fps=clip.fps)
+            known = self.record(name)
+            if known is not None and self.is_generated(name):
+                record, stored = known, self._stored(name)
+            else:
+                stage = "generate"
+                prediction = self.model.predict(clip, self.seed)
+                record["seconds"] = time.perf_counter() - started
+                record["peak_memory_bytes"] = provenance.peak_memory_bytes()
+                stage = "store"
+                record["prediction"], stored = self._store(name, prediction, clip.fps)
+                self._write_record({**record, "status": "generated"})
+                generated.append(name)
+                del prediction
+            stage = "score"
+            for track in self.tracks:
+                folder = self.references / self.fingerprints[name][:16]
+                measure(self.folder, clip, stored, record["prediction"], track, self.protocol.measures(), folder)
+            for key in ("error", "stage", "traceback"):
+                record.pop(key, None)
+            self._write_record({**record, "status": "ok"})
+        except StorageError:
+            raise
+        except Exception as error:  # a model may raise anything; one bad clip never ends a run
+            message = f"{type(error).__name__}: {error}"
+            log.error("%s failed (%s): %s", name, stage, message)
+            text = "".join(traceback.format_exception(error))
+            self._write_record({**record, "status": "failed", "stage": stage, "error": message, "traceback": text})
+
+    def _store(self, name: str, prediction: Frames, fps: float) -> tuple[str, Frames]:
+        """Store a prediction losslessly; returns the checksum of its file and the frames as read back from it."""
+        from vpbench.video import write_lossless
+
+        path = self.prediction_path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write_lossless(path, prediction, fps)
+        except OSError as error:
+            raise StorageError(
+                f"{path}: cannot be written ({error.strerror or error}). Free space or choose another folder with out=DIR, "
+                "then run the same command again: finished clips are kept."
+            ) from error
+        stored = self._stored(name)
+        if not np.array_equal(stored, prediction):
+            path.unlink()
+            raise StorageError(f"{path}: reading back gave other pixels than were written; check the disk and the installed av package.")
+        return sha256_file(path), stored
+
+    def _stored(self, name: str) -> Frames:
+        from vpbench.video import read_lossless
+
+        try:
+            return read_lossless(self.prediction_path(name))
+        except DataError as error:
+            raise StorageError(str(error)) from error
+
+    def _write_record(self, record: Mapping[str, Any]) -> None:
+        write_json(self.record_path(record["clip"]), record)
+
+    def score(self, generated: Sequence[str] = ()) -> Result:
+        """Derive the scores of every clip that is done, by whatever process, and say how the run stands."""
+        done: dict[str, bool] = {}
+        failed: dict[str, str] = {}
+        for name in sorted(self.fingerprints):
+            record = self.record(name)
+            if record is None:
+                continue
+            if record["status"] == "failed":
+                failed[name] = str(record["error"])
+            elif record["status"] == "ok" and self._is_measured(name, record["prediction"]):
+                done[name] = bool(record["has_truth"])
+        header = {
+            "benchmark": {"name": self.benchmark.name, "fingerprint": self.fingerprint, "clips": len(self.handles)},
+            "model": {"name": self.model.name, "needs_reference": self.model.needs_reference, "ranked": self.model.ranked},
+            "run": self.folder.name,
+        }
+        names = list(self.fingerprints)
+        scores = [write_scores(self.folder, header, self.protocol, track, done, failed, names) for track in self.tracks]
+        self._write_manifest()
+        return Result(self.folder, scores, len(self.handles), len(done), list(generated), failed)
+
+    def _is_measured(self, clip: str, checksum: str) -> bool:
+        return all(has_measures(self.folder, name, track, clip, checksum) for name in self.protocol.measures() for track in self.tracks)
+
+    def _write_manifest(self) -> None:
+        """Write the benchmark's mask manifest beside the runs, where it has one."""
+        manifest = getattr(self.benchmark, "manifest", None)
+        path = self.folder / "masks.json"
+        if callable(manifest) and not path.exists() and (made := manifest()) is not None:
+            write_json(path, made)
+
+
+def _first_difference(found: Any, expected: Any, where: str = "") -> str:
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in sorted({*found, *expected}):
+            if found.get(key) != expected.get(key):
+                return _first_difference(found.get(key), expected.get(key), f"{where}.{key}" if where else str(key))
+    return f"{where}: {found!r} there, {expected!r} here"

@@ -1,0 +1,218 @@
+"""Files that appear whole or not at all, checksums, and claims.
+
+Per-clip files are the truth about a run; everything else is derived from them. Correctness never depends on a lock: a claim only
+keeps two processes from doing the same clip twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpbench.errors import StorageError
+
+HEARTBEAT_SECONDS = 5.0
+STALE_SECONDS = 60.0  # a claim without a heartbeat for this long belongs to a process that is gone
+
+
+def beside(path: Path) -> Path:
+    """A temporary name in the same folder; no two processes or threads share it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` as a whole: beside it first, flushed to disk, then renamed.
+
+    Raises:
+        StorageError: the disk is full, the folder read-only, ...; ``path`` is left as it was.
+    """
+    temporary = beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f"{path}: cannot be written ({error.strerror or error}). Free space or choose another folder with out=DIR, "
+            "then run the same command again: finished clips are kept."
+        ) from error
+
+
+def to_json(value: Any) -> bytes:
+    """Serialise with sorted keys and fixed layout, so that equal values give equal bytes. Refuses nan and inf."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON, whole or not at all."""
+    write_bytes(path, to_json(value))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        StorageError: not readable, not JSON, or not an object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path}: cannot be read as JSON ({error}). Delete it and run the same command again.") from error
+    if not isinstance(value, dict):
+        raise StorageError(f"{path}: expected a JSON object, found a {type(value).__name__}. Delete it and run the same command again.")
+    return value
+
+
+def write_once(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON unless ``path`` exists; of several processes exactly one wins, and nobody sees half a file."""
+    if path.exists():
+        return
+    temporary = beside(path)
+    write_bytes(temporary, to_json(value))
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links: the last writer wins, with equal content
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write named arrays as .npz (no pickle), whole or not at all; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    ordered: dict[str, Any] = {name: arrays[name] for name in sorted(arrays)}
+    np.savez(buffer, **ordered)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read what ``write_arrays`` wrote.
+
+    Raises:
+        StorageError: unreadable, damaged, or holding pickled objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except Exception as error:  # zipfile, numpy and the operating system raise a dozen unrelated types here
+        raise StorageError(f"{path}: cannot be read as arrays ({error}). Delete it and run the same command again.") from error
+
+
+def cached_arrays(path: Path, compute: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Return the arrays at ``path``, computing and storing them when absent or damaged. Safe under concurrent use."""
+    if path.exists():
+        try:
+            return read_arrays(path)
+        except StorageError:
+            pass
+    arrays = compute()
+    write_arrays(path, arrays)
+    return arrays
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex sha256 of a value's canonical JSON."""
+    return hashlib.sha256(to_json(value)).hexdigest()
+
+
+class Claim:
+    """A file that says "this process is at work on this clip"; a thread keeps its heartbeat.
+
+    Use ``with Claim.take(path) as claim``: ``claim`` is None while a living process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+
+    def _release(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+    @classmethod
+    @contextlib.contextmanager
+    def take(cls, path: Path) -> Iterator[Claim | None]:
+        """Hold the claim at ``path`` while the block runs; gives None when a living process holds it."""
+        if holder_is_alive(path):
+            yield None
+            return
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": round(time.time())}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            yield None
+            return
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written ({error.strerror}). Choose another folder with out=DIR.") from error
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(to_json(owner))
+        claim = cls(path)
+        try:
+            yield claim
+        finally:
+            claim._release()
+
+
+def holder_is_alive(path: Path) -> bool:
+    """Whether the claim at ``path`` belongs to a process that still works: it runs on this host, or its heartbeat is fresh."""
+    try:
+        age = time.time() - path.stat().st_mtime
+        owner = json.loads(path.read_bytes())
+        host, pid = owner["host"], int(owner["pid"])
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return age < 2.0  # being written this moment, or damaged
+    if host == socket.gethostname():
+        return pid != os.getpid() and _process_exists(pid) and age < STALE_SECONDS
+    return age < STALE_SECONDS
+
+
+def _process_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
