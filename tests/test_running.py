@@ -97,6 +97,15 @@ def test_a_missing_or_damaged_clip_is_made_again_and_only_that_one(config: dict[
     assert files(folder, "scores/**/*") == before
 
 
+def test_what_a_killed_process_left_half_written_is_cleared(config: dict[str, Any]) -> None:
+    run = Run(config)
+    left = run.prediction_path("b").with_name(".b.mkv.123.456.tmp.mkv")
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    run.execute()
+    assert not left.exists()
+
+
 def test_missing_measures_are_computed_without_running_the_model(config: dict[str, Any], tmp_path: Path) -> None:
     config["model"] = custom("counts_calls", log=str(tmp_path / "calls"))
     folder = Run(config).execute().folder

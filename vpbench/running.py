@@ -6,6 +6,7 @@ a failing clip is recorded with its traceback and the run goes on.
 
 from __future__ import annotations
 
+import glob
 import logging
 import time
 import traceback
@@ -247,6 +248,8 @@ class Run:
 
         path = self.prediction_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp.mkv"):  # by a killed process; the claim on this clip is ours
+            left.unlink(missing_ok=True)
         try:
             write_lossless(path, prediction, fps)
         except OSError as error:
