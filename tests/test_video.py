@@ -28,7 +28,9 @@ def smooth(frames: int, height: int = 48, width: int = 64) -> Frames:
 
 def write_mp4(path: Path, frames: Frames, *, rotate: int = 0, pts: list[int] | None = None, faststart: bool = False) -> Path:
     """An ordinary H.264 file as phones and downloads give it."""
-    options = {"movflags": "faststart"} if faststart else {}
+    options = {"avoid_negative_ts": "disabled"}  # frames before time 0 are hidden by an edit list
+    if faststart:
+        options["movflags"] = "faststart"
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream("libx264", rate=10)
         stream.height, stream.width = frames.shape[1:3]
@@ -135,6 +137,33 @@ def test_a_truncated_file_is_an_error_that_names_it(tmp_path: Path, faststart: b
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(DataError, match=r"t\.mp4.*truncated"):
         video.read_video(path)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_the_first_part_of_a_video_is_not_taken_for_a_short_video(tmp_path: Path, suffix: str) -> None:
+    """Matroska decodes up to the cut without complaint, and so does MP4 when only early frames are wanted."""
+    path = tmp_path / f"t.{suffix}"
+    if suffix == "mp4":
+        write_mp4(path, noise(60, 64, 64), faststart=True)
+    else:
+        video.write_lossless(path, noise(60, 64, 64), 10)
+    data = path.read_bytes()
+    for size in (len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:size])
+        for read in (video.probe, lambda p: video.read_video(p, [0, 8]), video.read_lossless):
+            with pytest.raises(DataError, match=rf"t\.{suffix}: is cut off: it declares {len(data)} bytes and has {size}.*truncated"):
+                read(path)
+    path.write_bytes(data + bytes(10))
+    assert len(video.read_video(path)[0]) == 60, "appended bytes do no harm"
+
+
+def test_frames_hidden_by_an_edit_list_are_left_out(tmp_path: Path) -> None:
+    """A cut without re-encoding begins at a keyframe, and an edit list hides what lies before the cut (decord returns that too)."""
+    whole, _ = video.read_video(write_mp4(tmp_path / "whole.mp4", smooth(40)))
+    path = write_mp4(tmp_path / "cut.mp4", smooth(40), pts=[100 * (i - 5) for i in range(40)])
+    assert video.probe(path).frames == 35
+    np.testing.assert_array_equal(video.read_video(path)[0], whole[5:])
+    np.testing.assert_array_equal(video.read_video(path, [0, 30])[0], whole[[5, 35]])
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video at all", b"\x00" * 4096])

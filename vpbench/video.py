@@ -26,12 +26,13 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")
 MASK_VIDEO_THRESHOLD = 127
 SPARSE = 4  # seeking pays when fewer than one frame in four is wanted
+BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"styp", b"sidx", b"free", b"skip", b"wide", b"uuid", b"mfra")  # of MP4 and MOV, outermost
 REMEDY = "The file is truncated or not a video: copy it again or re-encode it."
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video holds: coded frames, upright width and height in pixels, average frames per second, rotation in degrees.
+    """What a video holds: frames that are shown, upright width and height in pixels, average frames per second, rotation in degrees.
 
     ``indexed`` says whether the container's own frame count agrees with the frames found, so that seeking can be trusted.
     """
@@ -58,7 +59,8 @@ def probe(path: Path) -> VideoInfo:
         stream = container.streams.video[0]
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         try:
-            count = sum(1 for packet in container.demux(stream) if packet.size)
+            # a cut without re-encoding leaves packets that are needed for decoding but never shown
+            count = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard)
             container.seek(0)
             first = next(container.decode(stream), None)
         except av.FFmpegError as error:
@@ -76,12 +78,46 @@ def _opened(path: Path) -> Any:
 
     if not Path(path).is_file():
         raise DataError(f"{path}: no such file.")
+    declared, size = _declared_bytes(path), os.path.getsize(path)
+    if declared > size:
+        raise DataError(f"{path}: is cut off: it declares {declared} bytes and has {size}. {REMEDY}")
     try:
         container = av.open(str(path))
     except av.FFmpegError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror}). {REMEDY}") from error
     with container:
         yield container
+
+
+def _declared_bytes(path: Path) -> int:
+    """How long the file says that it is, where it says so (MP4, MOV, Matroska, WebM), else 0: decoders take a cut file for a short one."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+        if head[4:8] in BOXES:
+            end = 0
+            while True:
+                file.seek(end)
+                box = file.read(16)
+                length = int.from_bytes(box[8:16] if box[:4] == b"\0\0\0\1" else box[:4], "big")
+                if box[4:8] not in BOXES or length < 8:  # the end, a box up to the end of the file, or what somebody appended
+                    return end
+                end += length
+        if head[:4] == b"\x1a\x45\xdf\xa3":
+            length, at = _ebml_length(head, 4)
+            file.seek(at + length)
+            segment = file.read(12)
+            if segment[:4] == b"\x18\x53\x80\x67":
+                inside, start = _ebml_length(segment, 4)
+                return at + length + start + inside
+    return 0
+
+
+def _ebml_length(data: bytes, at: int) -> tuple[int, int]:
+    """The length of a Matroska element, 0 where it is unknown, and the position after it."""
+    size = 9 - data[at].bit_length() if at < len(data) else 9
+    ones = (1 << 7 * size) - 1
+    value = int.from_bytes(data[at : at + size], "big") & ones
+    return (0 if value == ones or size > 8 else value), at + size
 
 
 def read_video(path: Path, indices: Sequence[int] | None = None) -> tuple[Frames, float]:

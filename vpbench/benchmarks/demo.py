@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FPS = 8.0
 MARGIN_PX = 4  # the hole of an edit reaches this far beyond what differs
 FEATHER = 0.08  # of a cut-out's radius
+SAUCER = (279, 222, 209, 172)  # ellipse in coffee.png: centre x, y, radius x, y in pixels
+CUP_MOUTH = (292, 112, 120, 92)
 
 Picture = NDArray[np.uint8]
 
@@ -135,11 +137,11 @@ SCENES: dict[str, Scene] = {
     ),
     "change-saucer": Scene(
         Camera("coffee.png", (0.46, 0.46, 0.90), (0.54, 0.52, 0.96)),
-        caption="A cup of espresso stands on a bright blue saucer on a wooden table.",
+        caption="A blue cup of espresso stands on a blue saucer on a wooden table.",
         region_caption="A blue cup and a blue saucer.",
         operation="change",
-        instruction="Change the colour of the saucer to blue.",
-        recolour=CutOut("coffee.png", (278, 196, 205, 188), (0, 0, 0), (0, 0, 0)),
+        instruction="Change the colour of the cup and the saucer to blue.",
+        recolour=CutOut("coffee.png", SAUCER, (0, 0, 0), (0, 0, 0)),
     ),
 }
 
@@ -325,13 +327,19 @@ def _opacity(ellipse: Picture, matrix: NDArray[np.float64], height: int, width: 
 
 
 def _recoloured(view: Picture, cut: CutOut, matrix: NDArray[np.float64], hue: Literal[110] = 110) -> tuple[Picture, NDArray[np.bool_]]:
-    """Turn what is strongly red inside the cut-out to another hue (OpenCV's scale, 0-179); also where that happens."""
+    """Turn what is red inside the cut-out, but not in the cup's mouth, to another hue (OpenCV's scale, 0-179), gradually towards grey.
+
+    Also returns where it may turn: one region with smooth borders, as a person would mark it.
+    """
     import cv2
 
-    opacity = _opacity(_ellipse(cut, _photograph(cut.photograph)), matrix, *view.shape[:2])
+    photograph = _photograph(cut.photograph)
+    opacity = _opacity(_ellipse(cut, photograph), matrix, *view.shape[:2])
+    mouth = _opacity(_ellipse(CutOut(cut.photograph, CUP_MOUTH, cut.start, cut.end), photograph), matrix, *view.shape[:2])
+    opacity = np.where(mouth > 0, 0, opacity)
     hsv = cv2.cvtColor(view, cv2.COLOR_RGB2HSV)
-    red = ((hsv[..., 0] < 7) | (hsv[..., 0] > 172)) & (hsv[..., 1] > 110) & (hsv[..., 2] > 40)
+    from_red = np.abs((hsv[..., 0].astype(np.float64) + 90) % 180 - 90)
+    red = np.clip((14 - from_red) / 5, 0, 1) * np.clip((hsv[..., 1] - 90.0) / 60, 0, 1)
     hsv[..., 0] = hue
     turned = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    opacity = np.where(red, opacity, 0).astype(np.uint8)
-    return _blend(view, turned, opacity), opacity > 0
+    return _blend(view, turned, np.rint(opacity * red).astype(np.uint8)), opacity > 0
