@@ -127,6 +127,8 @@ class TestRun:
         (["model=custom", "model.target=tests.toy.not_callable"], "not a class or function"),
         (["model=custom", "model.target=tests.toy.Noisy", "model.kwargs.strenth=1"], "strength"),
         (["model=telea", "benchmark=davis"], "benchmark.root is required"),
+        (["model=telea", "benchmark=davis", "benchmark.root=nowhere"], "nowhere: no such folder"),
+        (["model=telea", "track=composit"], "Did you mean 'composite'"),
     ],
 )
 def test_a_misspelt_name_is_an_error_that_lists_the_valid_ones(

@@ -405,7 +405,7 @@ def printed(table: Table, width: int, *, terminal: bool) -> str:
 
 
 class TestPrinting:
-    def test_a_pipe_gets_every_column_uncut(self, runs: Runs) -> None:
+    def test_a_pipe_cuts_nothing(self, runs: Runs) -> None:
         columns = [column(f"metric{i}[background]", 12.3456 + i) for i in range(20)]
         runs("a-model-with-quite-a-long-name", *columns)
         text = printed(runs.table(), 80, terminal=False)

@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vpbench.configuration import RunConfig, resolved, unknown_name
-from vpbench.errors import ConfigError, VpbenchError
+from vpbench.errors import ConfigError, DataError, VpbenchError
 from vpbench.plugins import register_resolver
 from vpbench.storage import read_json, write_json
 
@@ -44,7 +44,10 @@ def run_job(config: DictConfig) -> None:
     outcome: dict[str, Any] = {"status": "ok", "run": None, "failed": {}, "message": ""}
     try:
         plain = resolved(config)
-        run = Run(plain)
+        try:
+            run = Run(plain)
+        except DataError as error:  # the benchmark's folders and lists, named by the configuration; no clip was read
+            raise ConfigError(str(error)) from error
         outcome["run"] = str(run.folder)
         with progress_bar(f"{run.model.name} on {run.benchmark.name}") as progress:
             result = run.execute(progress)

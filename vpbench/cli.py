@@ -25,12 +25,12 @@ Generate, score and record clip by clip; the same command again does only what i
   model.KEY=VALUE benchmark.KEY=VALUE ...   settings of these
   experiment=NAME                           a sweep that is written down
   -m, --multirun                            sweep over comma-separated values
-  seed=0  track=[raw,composite]  out=runs  leaderboard=DIR
+  seed=0  track=raw|composite|[raw,composite]  out=runs  leaderboard=DIR
   clips=[a,b]  limit=N                      only some clips (the run is then partial and unranked)
   --cfg job                                 print the composed configuration and stop
   --hydra-help                              Hydra's own flags
 
-exit status: 0 all clips done; 1 a clip or job failed; 2 the configuration cannot run.
+exit status: 0 all clips done; 1 a clip or job failed; 2 the configuration cannot run; 130, 143 interrupted.
 
 examples:
   vpbench run model=telea benchmark=demo

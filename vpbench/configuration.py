@@ -44,7 +44,7 @@ class RunConfig:
     benchmark: Any = MISSING
     protocol: Any = MISSING
     seed: int = 0
-    track: list[str] = field(default_factory=lambda: ["raw"])
+    track: Any = field(default_factory=lambda: ["raw"])
     clips: list[str] | None = None
     limit: int | None = None
     out: str = "runs"
@@ -145,7 +145,9 @@ def resolved(config: Any) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     run = {str(key): value for key, value in plain.items() if key != "hydra"}
-    for track in run["track"]:
+    if isinstance(run["track"], str):
+        run["track"] = [run["track"]]
+    for track in run["track"] or ():
         if track not in TRACKS:
             raise unknown_name("track", str(track), TRACKS)
     if not run["track"]:

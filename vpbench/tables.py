@@ -360,7 +360,7 @@ def print_table(table: Table, console: Console) -> None:
     """Print every group: best bold, second best underlined, unranked rows dim with the reason.
 
     A terminal that is too narrow for all columns gets those of the mean rank, if need be with headers over several lines and the reasons
-    below the table. A file or pipe gets every column as plain text, and nothing is cut.
+    below the table. A file or pipe gets those of the mean rank as plain text, and nothing is cut; every column is in the written tables.
     """
     from rich.measure import Measurement
     from rich.text import Text
@@ -371,7 +371,7 @@ def print_table(table: Table, console: Console) -> None:
         few = [cell for cell in group.defined if cell.column in counted] or group.defined
         full = _grid(group, group.defined, stacked=False)
         if not console.is_terminal:
-            for line in console.render_lines(full, unlimited, pad=False):
+            for line in console.render_lines(_grid(group, few, stacked=False), unlimited, pad=False):
                 text = "".join(segment.text for segment in line).rstrip()
                 console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
             continue
@@ -390,7 +390,7 @@ def _grid(group: Group, columns: Sequence[Cell], *, stacked: bool) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    grid = RichTable(title=Text(_line(group.title)), title_justify="left", box=None, pad_edge=False)
+    grid = RichTable(title=Text(_line(f"{group.title} · {group.fingerprint[:8]}")), title_justify="left", box=None, pad_edge=False)
     grid.add_column("#" if stacked else "rank", justify="right", no_wrap=True)
     grid.add_column("model", overflow="fold", no_wrap=not stacked, min_width=5)
     for column in columns:
