@@ -6,7 +6,6 @@ a failing clip is recorded with its traceback and the run goes on.
 
 from __future__ import annotations
 
-import glob
 import logging
 import time
 import traceback
@@ -24,7 +23,7 @@ from vpbench.errors import ConfigError, DataError, StorageError
 from vpbench.models import Model, implementation_version
 from vpbench.prefetch import prefetched
 from vpbench.scoring import Protocol, has_measures, measure, write_scores
-from vpbench.storage import Claim, read_json, sha256_file, sha256_json, to_json, write_json, write_once
+from vpbench.storage import Claim, cannot_write, clear_leftovers, read_json, sha256_file, sha256_json, to_json, write_json, write_once
 
 RUN_SCHEMA = 1
 CLAIM_POLL_SECONDS = 0.5
@@ -172,8 +171,7 @@ class Run:
         record = self.record(clip)
         if record is None or record["status"] != "ok" or not self.is_generated(clip):
             return False
-        wanted = ((name, track) for name in self.protocol.measures() for track in self.tracks)
-        return all(has_measures(self.folder, name, track, clip, record["prediction"]) for name, track in wanted)
+        return self._is_measured(clip, record["prediction"])
 
     def execute(self, progress: Callable[[str, int, int], None] = lambda clip, done, total: None) -> Result:
         """Do what is missing and derive the scores.
@@ -248,15 +246,11 @@ class Run:
 
         path = self.prediction_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp.mkv"):  # by a killed process; the claim on this clip is ours
-            left.unlink(missing_ok=True)
+        clear_leftovers(path)
         try:
             write_lossless(path, prediction, fps)
         except OSError as error:
-            raise StorageError(
-                f"{path}: cannot be written ({error.strerror or error}). Free space or choose another folder with out=DIR, "
-                "then run the same command again: finished clips are kept."
-            ) from error
+            raise cannot_write(path, error) from error
         stored = self._stored(name)
         if not np.array_equal(stored, prediction):
             path.unlink()

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vpbench.clip import Clip, Frames
 from vpbench.configuration import PROTOCOL_KEYS, build, check_keys, check_leaf, unknown_name
 from vpbench.errors import ConfigError
-from vpbench.measuring import ClipValue, Comparison, Measure, Metric
+from vpbench.measuring import ClipValue, Comparison, Measure, Metric, Region
 from vpbench.storage import cached_arrays, read_arrays, write_arrays, write_bytes, write_json
 
 SUMMARY_SCHEMA = 1
@@ -58,8 +58,8 @@ class Protocol:
                 continue
             _, arguments = check_leaf(options, where, reserved=["regions"])
             for region in options.get("regions") or ["frame"]:
-                if region not in ("frame", "hole", "background", "boundary"):
-                    raise unknown_name(f"{where}.regions", str(region), ["frame", "hole", "background", "boundary"])
+                if region not in get_args(Region):
+                    raise unknown_name(f"{where}.regions", str(region), get_args(Region))
                 metrics.append(build({"_target_": options["_target_"], **arguments}, where, region=region))
         if not metrics:
             raise ConfigError("protocol.metrics is empty: name at least one metric.")

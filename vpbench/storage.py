@@ -7,6 +7,7 @@ keeps two processes from doing the same clip twice.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import io
 import json
@@ -32,6 +33,20 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
 
 
+def clear_leftovers(path: Path) -> None:
+    """Remove what killed processes left half written beside ``path``; only for who holds the claim on it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
+        left.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> StorageError:
+    """The error for a full disk, a read-only folder and their like."""
+    return StorageError(
+        f"{path}: cannot be written ({error.strerror or error}). Free space or choose another folder with out=DIR, "
+        "then run the same command again: finished clips are kept."
+    )
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` as a whole: beside it first, flushed to disk, then renamed.
 
@@ -49,10 +64,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise StorageError(
-            f"{path}: cannot be written ({error.strerror or error}). Free space or choose another folder with out=DIR, "
-            "then run the same command again: finished clips are kept."
-        ) from error
+        raise cannot_write(path, error) from error
 
 
 def to_json(value: Any) -> bytes:

@@ -369,13 +369,13 @@ def print_table(table: Table, console: Console) -> None:
     for group in table.groups:
         counted = {name for row in group.rows for name in row.summary.mean_rank}
         few = [cell for cell in group.defined if cell.column in counted] or group.defined
-        full = _grid(group, group.defined, stacked=False)
+        short = _grid(group, few, stacked=False)
         if not console.is_terminal:
-            for line in console.render_lines(_grid(group, few, stacked=False), unlimited, pad=False):
+            for line in console.render_lines(short, unlimited, pad=False):
                 text = "".join(segment.text for segment in line).rstrip()
                 console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
             continue
-        fitting = [full, _grid(group, few, stacked=False)]
+        fitting = [_grid(group, group.defined, stacked=False), short]
         fitting = [grid for grid in fitting if Measurement.get(console, unlimited, grid).maximum <= console.width]
         if fitting:
             console.print(fitting[0])

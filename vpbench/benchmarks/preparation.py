@@ -111,8 +111,6 @@ class Preparation:
         Raises:
             DataError: another count, or another size without ``mask_resize=nearest``.
         """
-        import cv2
-
         height, width = frames.shape[1:3]
         if masks.shape[1:] != (height, width):
             if self.mask_resize != "nearest":
@@ -120,7 +118,7 @@ class Preparation:
                     f"{clip}: the masks are {masks.shape[2]}x{masks.shape[1]}, the frames {width}x{height} (width x height). "
                     "If they show the same picture, allow it with benchmark.prepare.mask_resize=nearest."
                 )
-            masks = np.stack([cv2.resize(m.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT) > 0 for m in masks])
+            masks = _nearest(masks, (height, width))
         return masks
 
     def apply(self, clip: Clip, *, windowed: bool = False) -> Clip:
