@@ -6,16 +6,14 @@ Checked against NumPy in ``tests/metrics/test_mse_mae.py``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.clip import Frames, Masks
-from vpbench.measuring import Arrays, ClipValue, Region
-from vpbench.metrics.region_sums import PEAK, RegionSums, frame_errors, pooled_error
-from vpbench.metrics.regions import BOUNDARY_PX, check_boundary, check_region
+from vpbench.measuring import Arrays, ClipValue
+from vpbench.metrics.region_sums import PEAK, PixelMetric
 
 
 def mae_per_frame(prediction: Frames, reference: Frames, region: Masks) -> NDArray[np.float64]:
@@ -41,45 +39,25 @@ def mae_per_frame(prediction: Frames, reference: Frames, region: Masks) -> NDArr
 
 
 @dataclass(frozen=True)
-class Mae:
-    """Mean absolute error in one region; see the module's text.
+class Mae(PixelMetric):
+    """Mean absolute error in one region; the options are those of ``PixelMetric``."""
 
-    Attributes:
-        region: ``frame``, ``hole``, ``background`` or ``boundary``.
-        boundary_px: half width of the boundary band, pixels, at least 1.
+    name: str = "mae"
 
-    Raises:
-        ConfigError: an unknown region or a ``boundary_px`` out of range.
-    """
-
-    region: Region = "frame"
-    boundary_px: int = BOUNDARY_PX
-    name: str = field(default="mae", init=False)
-    unit: str = field(default="", init=False)
-    direction: Literal["higher", "lower"] = field(default="lower", init=False)
-    digits: int = field(default=2, init=False)
-    scale: float = field(default=100.0, init=False)
-    range: tuple[float, float] = field(default=(0.0, 1.0), init=False)
-    version: int = field(default=1, init=False)
-
-    def __post_init__(self) -> None:
-        check_region(self.name, self.region)
-        check_boundary(self.boundary_px)
+    direction = "lower"
+    digits = 2
+    scale = 100.0
+    range = (0.0, 1.0)
 
     @property
     def variant(self) -> str:
         """The conventions of the value."""
-        return "pooled,rgb,0-1" + (f",px={self.boundary_px}" if self.region == "boundary" else "")
-
-    @property
-    def measure(self) -> RegionSums:
-        """The pass that gives the sums."""
-        return RegionSums(self.boundary_px)
+        return f"pooled,rgb,0-1{self._where()}"
 
     def frames(self, arrays: Arrays) -> NDArray[np.float64]:
         """Return (T,) values; nan where the region is empty."""
-        return frame_errors(arrays, "sae", self.region)
+        return self._frames(arrays, "sae")
 
     def clip(self, arrays: Arrays) -> ClipValue:
         """Return the error pooled over the clip."""
-        return pooled_error(arrays, "sae", self.region)
+        return self._clip(arrays, "sae")

@@ -7,17 +7,15 @@ Checked against ``skimage.metrics.peak_signal_noise_ratio`` in ``tests/metrics/t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.clip import Frames, Masks
-from vpbench.measuring import Arrays, ClipValue, Region
+from vpbench.measuring import Arrays, ClipValue
 from vpbench.metrics.mse import mse_per_frame
-from vpbench.metrics.region_sums import RegionSums, frame_errors, pooled_error
-from vpbench.metrics.regions import BOUNDARY_PX, check_boundary, check_region
+from vpbench.metrics.region_sums import PixelMetric
 
 CAP_DB = 100.0  # a mean squared error of 1e-10 on the scale 0-1
 
@@ -47,46 +45,26 @@ def _decibels(mse: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class Psnr:
-    """Peak signal-to-noise ratio in one region; see the module's text.
+class Psnr(PixelMetric):
+    """Peak signal-to-noise ratio in one region; the options are those of ``PixelMetric``."""
 
-    Attributes:
-        region: ``frame``, ``hole``, ``background`` or ``boundary``.
-        boundary_px: half width of the boundary band, pixels, at least 1.
+    name: str = "psnr"
 
-    Raises:
-        ConfigError: an unknown region or a ``boundary_px`` out of range.
-    """
-
-    region: Region = "frame"
-    boundary_px: int = BOUNDARY_PX
-    name: str = field(default="psnr", init=False)
-    unit: str = field(default="dB", init=False)
-    direction: Literal["higher", "lower"] = field(default="higher", init=False)
-    digits: int = field(default=2, init=False)
-    scale: float = field(default=1.0, init=False)
-    range: tuple[float, float] = field(default=(0.0, CAP_DB), init=False)
-    version: int = field(default=1, init=False)
-
-    def __post_init__(self) -> None:
-        check_region(self.name, self.region)
-        check_boundary(self.boundary_px)
+    unit = "dB"
+    direction = "higher"
+    digits = 2
+    range = (0.0, CAP_DB)
 
     @property
     def variant(self) -> str:
         """The conventions of the value."""
-        return f"pooled,rgb,cap={CAP_DB:g}" + (f",px={self.boundary_px}" if self.region == "boundary" else "")
-
-    @property
-    def measure(self) -> RegionSums:
-        """The pass that gives the sums."""
-        return RegionSums(self.boundary_px)
+        return f"pooled,rgb,cap={CAP_DB:g}{self._where()}"
 
     def frames(self, arrays: Arrays) -> NDArray[np.float64]:
         """Return (T,) decibels: inf where the region is reproduced exactly, nan where it is empty; not capped."""
-        return _decibels(frame_errors(arrays, "sse", self.region))
+        return _decibels(self._frames(arrays, "sse"))
 
     def clip(self, arrays: Arrays) -> ClipValue:
         """Return the value of the error pooled over the clip, at most 100 dB."""
-        error = pooled_error(arrays, "sse", self.region)
+        error = self._clip(arrays, "sse")
         return replace(error, value=float(np.minimum(_decibels(np.array(error.value)), CAP_DB)))

@@ -2,6 +2,10 @@
 
 With ``D = |prediction - reference|`` on the scale 0-255, every frame and region gives ``sse = sum D^2``, ``sae = sum D`` and
 ``n = 3 * pixels``. Any average of the three metrics (pooled, mean of frames, mean of clips) follows from them without loss.
+
+The ``onesided`` sums are those of the official VPBench evaluation (TencentARC/VideoPainter, ``evaluate/metrics.py``), which blanks
+the hole in the prediction but not in the reference: the background's error plus the reference's own content in the hole, over all
+pixels of the frame.
 """
 
 from __future__ import annotations
@@ -13,15 +17,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.measuring import Arrays, ClipValue, Comparison, Region
-from vpbench.metrics.regions import BOUNDARY_PX, REGIONS, check_boundary, difference_box, regions_of
+from vpbench.errors import ConfigError
+from vpbench.measuring import REGIONS, Arrays, ClipMetric, ClipValue, Comparison, Measure
+from vpbench.metrics.regions import BOUNDARY_PX, boundary, check_boundary
+from vpbench.metrics.threads import over_frames
 
 PEAK = 255.0
+NORMS = {"sse": cv2.NORM_L2SQR, "sae": cv2.NORM_L1}
+KEYS = tuple(f"{kind}_{where}" for kind in NORMS for where in (*REGIONS, "onesided")) + tuple(f"n_{region}" for region in REGIONS)
 
 
 @dataclass(frozen=True)
-class RegionSums:
-    """The measure: int64 (T,) arrays ``sse_<region>``, ``sae_<region>`` and ``n_<region>`` for every region.
+class RegionSums(Measure):
+    """The measure: int64 (T,) arrays ``sse_<region>``, ``sae_<region>`` and ``n_<region>``; ``sse_onesided`` and ``sae_onesided``.
 
     Attributes:
         boundary_px: half width of the boundary band, pixels, at least 1.
@@ -38,56 +46,85 @@ class RegionSums:
     @property
     def array_id(self) -> str:
         """The name of the stored arrays."""
-        return f"region_sums-b{self.boundary_px}-v1"
+        return f"region_sums-b{self.boundary_px}-v2"
 
     def __call__(self, comparison: Comparison) -> dict[str, NDArray[np.int64]]:
         """Return the sums of one comparison."""
-        regions = regions_of(comparison, self.boundary_px)
-        frames = len(comparison.reference)
-        arrays = {f"{kind}_{region}": np.zeros(frames, np.int64) for kind in ("sse", "sae", "n") for region in REGIONS}
-        for region, masks in regions.items():
-            arrays[f"n_{region}"][:] = [3 * np.count_nonzero(mask) for mask in masks]
-        for t, (prediction, reference) in enumerate(zip(comparison.prediction, comparison.reference, strict=True)):
-            box = difference_box(prediction, reference)
-            if box is None:
-                continue
-            top, bottom, left, right = box
-            absolute, square = _errors(prediction[top:bottom, left:right], reference[top:bottom, left:right])
-            for kind, errors in (("sae", absolute), ("sse", square)):
-                arrays[f"{kind}_frame"][t] = errors.sum(dtype=np.int64)
-                for region in ("hole", "boundary"):
-                    arrays[f"{kind}_{region}"][t] = errors[regions[region][t, top:bottom, left:right]].sum(dtype=np.int64)
-                arrays[f"{kind}_background"][t] = arrays[f"{kind}_frame"][t] - arrays[f"{kind}_hole"][t]
-        return arrays
+
+        def frame(t: int) -> dict[str, int]:
+            return _sums(comparison.prediction[t], comparison.reference[t], comparison.masks[t], self.boundary_px)
+
+        frames = over_frames(frame, len(comparison.masks))
+        return {key: np.array([sums[key] for sums in frames], np.int64) for key in KEYS}
 
 
-def frame_errors(arrays: Arrays, kind: Literal["sse", "sae"], region: Region) -> NDArray[np.float64]:
-    """Return the (T,) mean error of each frame on the scale 0-1 (squared for ``sse``); nan where the region is empty."""
-    n = arrays[f"n_{region}"]
-    total = np.where(n > 0, arrays[f"{kind}_{region}"], np.nan)
-    return total / np.maximum(n, 1) / (PEAK**2 if kind == "sse" else PEAK)
+@dataclass(frozen=True)
+class PixelMetric(ClipMetric):
+    """What PSNR, MSE and MAE share: the mean error over one region, read from ``RegionSums``.
 
+    Attributes:
+        region: ``frame``, ``hole``, ``background`` or ``boundary``.
+        name: a column is ``name[region]``.
+        boundary_px: half width of the boundary band, pixels, at least 1.
+        onesided: in the background: as the official VPBench evaluation masks (see the module's text), not the background alone.
 
-def pooled_error(arrays: Arrays, kind: Literal["sse", "sae"], region: Region) -> ClipValue:
-    """Return the mean error over all pixels of the region in the clip, on the scale 0-1 (squared for ``sse``).
-
-    Frames in which the region is empty count as excluded; the value is nan where that is every frame.
+    Raises:
+        ConfigError: an unknown region, a ``boundary_px`` out of range, or ``onesided`` in a region other than the background.
     """
-    n, total = arrays[f"n_{region}"], arrays[f"{kind}_{region}"]
-    used = n > 0
-    count, excluded = int(used.sum()), int((~used).sum())
-    if not count:
-        return ClipValue(float("nan"), 0, excluded, reason=f"the {region} is empty in every frame")
-    value = int(total.sum()) / int(n.sum()) / (PEAK**2 if kind == "sse" else PEAK)
-    reason = f"the {region} is empty in {excluded} of {len(n)} frames" if excluded else ""
-    return ClipValue(value, count, excluded, int((used & (total == 0)).sum()), reason)
+
+    boundary_px: int = BOUNDARY_PX
+    onesided: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_boundary(self.boundary_px)
+        if self.onesided and self.region != "background":
+            raise ConfigError(f"{self.name}: onesided is only defined in the background, not in {self.region!r}.")
+
+    @property
+    def measure(self) -> RegionSums:
+        """The pass that gives the sums."""
+        return RegionSums(self.boundary_px)
+
+    def _where(self) -> str:
+        """What the variant says of the pixels that count."""
+        return (f",px={self.boundary_px}" if self.region == "boundary" else "") + (",onesided" if self.onesided else "")
+
+    def _frames(self, arrays: Arrays, kind: Literal["sse", "sae"]) -> NDArray[np.float64]:
+        """The (T,) mean error of each frame on the scale 0-1 (squared for ``sse``); nan where the region is empty."""
+        total, n = self._sums(arrays, kind)
+        return np.where(n > 0, total, np.nan) / np.maximum(n, 1) / (PEAK**2 if kind == "sse" else PEAK)
+
+    def _clip(self, arrays: Arrays, kind: Literal["sse", "sae"]) -> ClipValue:
+        """The mean error over all pixels of the region in the clip, on the scale 0-1 (squared for ``sse``).
+
+        Frames in which the region is empty count as excluded; the value is nan where that is every frame.
+        """
+        total, n = self._sums(arrays, kind)
+        used = n > 0
+        count, excluded = int(used.sum()), int((~used).sum())
+        if not count:
+            return ClipValue(float("nan"), 0, excluded, reason=f"the {self.region} is empty in every frame")
+        value = int(total.sum()) / int(n.sum()) / (PEAK**2 if kind == "sse" else PEAK)
+        reason = f"the {self.region} is empty in {excluded} of {len(n)} frames" if excluded else ""
+        return ClipValue(value, count, excluded, int((used & (total == 0)).sum()), reason)
+
+    def _sums(self, arrays: Arrays, kind: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if self.onesided:
+            return arrays[f"{kind}_onesided"], arrays["n_frame"]
+        return arrays[f"{kind}_{self.region}"], arrays[f"n_{self.region}"]
 
 
-def _errors(prediction: NDArray[np.uint8], reference: NDArray[np.uint8]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Sum ``D`` and ``D^2`` over the channels of each pixel: int32 (H, W), at most 765 and 195075."""
-    absolute, square = (np.zeros(reference.shape[:2], np.int32) for _ in range(2))
-    for channel in cv2.split(cv2.absdiff(prediction, reference)):
-        wide = channel.astype(np.int32)
-        absolute += wide
-        square += wide * wide
-    return absolute, square
+def _sums(prediction: NDArray[np.uint8], reference: NDArray[np.uint8], mask: NDArray[np.bool_], boundary_px: int) -> dict[str, int]:
+    hole, band = mask.view(np.uint8), boundary(mask, boundary_px).view(np.uint8)
+    pixels = {"frame": mask.size, "hole": int(np.count_nonzero(hole)), "boundary": int(np.count_nonzero(band))}
+    pixels["background"] = pixels["frame"] - pixels["hole"]
+    sums = {f"n_{region}": 3 * count for region, count in pixels.items()}
+    for kind, norm in NORMS.items():
+        # OpenCV adds whole numbers, but some builds return the square of a square root.
+        sums[f"{kind}_frame"] = round(cv2.norm(prediction, reference, norm))
+        sums[f"{kind}_hole"] = round(cv2.norm(prediction, reference, norm, hole))
+        sums[f"{kind}_boundary"] = round(cv2.norm(prediction, reference, norm, band))
+        sums[f"{kind}_background"] = sums[f"{kind}_frame"] - sums[f"{kind}_hole"]
+        sums[f"{kind}_onesided"] = sums[f"{kind}_background"] + round(cv2.norm(reference, norm, hole))
+    return sums

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.clip import Masks
 from vpbench.errors import ConfigError
-from vpbench.measuring import Comparison, Region
+from vpbench.measuring import REGIONS, Region
 
-REGIONS: tuple[Region, ...] = get_args(Region)
+Box = tuple[int, int, int, int]  # top, bottom, left, right in pixels; bottom and right exclusive
 BOUNDARY_PX = 8  # half width of the boundary band, pixels
-
-
-def check_region(metric: str, region: str, known: tuple[str, ...] = REGIONS) -> None:
-    """Check that ``metric`` is defined in ``region``.
-
-    Raises:
-        ConfigError: it is not; the message lists the regions in which it is.
-    """
-    if region not in known:
-        raise ConfigError(f"{metric}: unknown region {region!r}; known: {', '.join(known)}.")
 
 
 def check_boundary(boundary_px: int) -> None:
@@ -58,7 +46,8 @@ def region_mask(masks: Masks, region: Region, boundary_px: int = BOUNDARY_PX) ->
     >>> region_mask(row, "boundary", boundary_px=1).astype(int)
     array([[[0, 0, 1, 1, 0, 0]]])
     """
-    check_region("region_mask", region)
+    if region not in REGIONS:
+        raise ConfigError(f"unknown region {region!r}; known: {', '.join(REGIONS)}.")
     if region == "frame":
         return np.ones_like(masks)
     if region == "hole":
@@ -66,46 +55,35 @@ def region_mask(masks: Masks, region: Region, boundary_px: int = BOUNDARY_PX) ->
     if region == "background":
         return ~masks
     check_boundary(boundary_px)
-    return np.stack([_boundary(mask, boundary_px) for mask in masks])
+    return np.stack([boundary(mask, boundary_px) for mask in masks])
 
 
-def regions_of(comparison: Comparison, boundary_px: int) -> dict[Region, Masks]:
-    """Return the four regions of ``comparison``, each bool (T, H, W); computed once and shared by the measures."""
-    return comparison.once(
-        f"regions-b{boundary_px}", lambda: {region: region_mask(comparison.masks, region, boundary_px) for region in REGIONS}
-    )
-
-
-def difference_box(prediction: NDArray[np.uint8], reference: NDArray[np.uint8]) -> tuple[int, int, int, int] | None:
-    """Return the smallest box around all pixels in which two frames differ, or None where they are equal.
-
-    Args:
-        prediction: uint8 (H, W, 3).
-        reference: uint8 (H, W, 3).
-
-    Returns:
-        ``(top, bottom, left, right)`` in pixels, ``bottom`` and ``right`` exclusive.
-    """
-    difference = cv2.absdiff(prediction, reference)
-    height, width = difference.shape[:2]
-    columns = np.flatnonzero(difference.max(axis=0).max(axis=-1))
-    if not columns.size:
-        return None
-    rows = np.flatnonzero(difference.reshape(height, width * 3).max(axis=1))
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-
-
-def _boundary(mask: NDArray[np.bool_], boundary_px: int) -> NDArray[np.bool_]:
+def boundary(mask: NDArray[np.bool_], boundary_px: int) -> NDArray[np.bool_]:
+    """Return the band around the hole's edge in one frame, bool (H, W) -> bool (H, W); see ``region_mask``."""
     band = np.zeros_like(mask)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
+    box = mask_box(mask)
+    if box is None:
         return band
+    top, bottom, left, right = box
     grown = boundary_px + 1  # one row of background beyond the band, so that the crop has every edge of the frame
-    box = (slice(max(rows[0] - grown, 0), rows[-1] + 1 + grown), slice(max(columns[0] - grown, 0), columns[-1] + 1 + grown))
-    hole = np.ascontiguousarray(mask[box], dtype=np.uint8)
+    near = slice(max(top - grown, 0), bottom + grown), slice(max(left - grown, 0), right + grown)
+    hole = np.ascontiguousarray(mask[near], dtype=np.uint8)
     if hole.all():
         return band
     inside = cv2.distanceTransform(hole, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     outside = cv2.distanceTransform(1 - hole, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    band[box] = np.maximum(inside, outside) <= boundary_px + 1e-4  # float32 distances; the next one above b is sqrt(b*b + 1)
+    band[near] = np.maximum(inside, outside) <= boundary_px + 1e-4  # float32 distances; the next one above b is sqrt(b*b + 1)
     return band
+
+
+def mask_box(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> Box | None:
+    """Return the smallest box around what is not 0, bool or uint8 (H, W), or None where there is nothing."""
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return (top, top + height, left, left + width) if width else None
+
+
+def difference_box(prediction: NDArray[np.uint8], reference: NDArray[np.uint8]) -> Box | None:
+    """Return the smallest box around all pixels in which two frames differ, uint8 (H, W, 3), or None where they are equal."""
+    difference = cv2.absdiff(prediction, reference)
+    box = mask_box(difference.reshape(len(difference), -1))  # three columns per pixel
+    return box and (box[0], box[1], box[2] // 3, -(-box[3] // 3))

@@ -1,24 +1,30 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from omegaconf import OmegaConf
 
 from vpbench.running import Result, Run
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch on two threads is many times slower where something else uses the cores
 CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def composed_protocol(name: str) -> dict[str, Any]:
+    """A protocol that ships, as it is composed."""
+    config = OmegaConf.create({"protocol": OmegaConf.load(CONF / "protocol" / f"{name}.yaml")})
+    leaf = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(leaf, dict)
+    return dict(leaf["protocol"])
 
 
 def pixels() -> dict[str, Any]:
     """The protocol ``pixels`` as it is composed."""
-    leaf: dict[str, Any] = yaml.safe_load((CONF / "protocol" / "pixels.yaml").read_text())
-    for metric in leaf["metrics"].values():
-        if "boundary_px" in metric:
-            metric["boundary_px"] = leaf["boundary_px"]
-    return leaf
+    return composed_protocol("pixels")
 
 
 @pytest.fixture
@@ -33,6 +39,7 @@ def config(tmp_path: Path) -> dict[str, Any]:
         "clips": None,
         "limit": None,
         "out": str(tmp_path / "runs"),
+        "device": "cpu",
     }
 
 

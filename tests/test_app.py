@@ -64,7 +64,7 @@ class TestRun:
         printed = capsys.readouterr().out
         assert "toy_grey" in printed
         assert "psnr[hole]" in printed
-        assert len(list(Path("runs/toy").glob("toy_grey-*/scores/pixels-raw/summary.json"))) == 1
+        assert len(list(Path("runs/toy").glob("toy_grey-*/scores/standard-raw/summary.json"))) == 1
 
     def test_a_sweep_ranks_all_jobs_and_writes_the_tables(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["run", "-m", "model=toy_grey,telea,blank", "benchmark=toy"]) == 0

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.conftest import composed_protocol
 from vpbench.configuration import MODEL_KEYS, check_leaf
-from vpbench.scoring import Protocol, column
+from vpbench.scoring import Protocol
+from vpbench.weights import label
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 LEAVES = sorted(CONF.glob("*/*.yaml"))
@@ -29,11 +31,13 @@ def test_the_keys_fit_the_target(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [p for p in LEAVES if p.parent.name == "protocol"], ids=lambda p: p.stem)
 def test_the_protocol_builds(path: Path) -> None:
-    leaf = yaml.safe_load(path.read_text().replace('"${protocol.boundary_px}"', "8"))
-    protocol = Protocol.of(leaf)
+    protocol = Protocol.of(composed_protocol(path.stem))
     assert protocol.name == path.stem
-    columns = [column(metric) for metric in protocol.metrics]
+    columns = [column.name for column in protocol.columns]
     assert len(columns) == len(set(columns))
-    for metric in protocol.metrics:
-        assert metric.direction in ("higher", "lower")
-        assert metric.range[0] < metric.range[1]
+    assert protocol.mean_rank
+    for column in protocol.columns:
+        assert column.metric.direction in ("higher", "lower")
+        assert column.metric.range[0] < column.metric.range[1]
+        for network in column.metric.measure.networks:
+            assert network.name in label(network)

@@ -28,7 +28,7 @@ leaf["metrics"] = {"psnr": {**leaf["metrics"]["psnr"], "regions": ["hole"]}}
 leaf["mean_rank"] = []
 names = [f"clip{i:03}" for i in range(int(sys.argv[2]))]
 run = Run({"model": custom("grey"), "benchmark": {"_target_": "tests.toy.Toy", "names": names, "frames": 40}, "protocol": leaf,
-           "seed": 0, "track": ["raw"], "clips": None, "limit": None, "out": sys.argv[3]})
+           "seed": 0, "track": ["raw"], "clips": None, "limit": None, "out": sys.argv[3], "device": "cpu"})
 result = run.execute()
 assert result.ok == len(names), result.failed
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

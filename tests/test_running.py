@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import custom
 from tests.toy import Toy, toy_clip
-from vpbench import running, scoring, storage, video
+from vpbench import running, storage, video
 from vpbench.clip import MaskedClip
 from vpbench.errors import ConfigError, ModelError, StorageError
 from vpbench.models import Model, check_prediction
@@ -123,14 +123,6 @@ def test_a_second_track_scores_what_is_there(config: dict[str, Any], tmp_path: P
     assert both.generated == []
     signatures = [{c["signature"] for c in summary(both, track)["columns"]} for track in ("raw", "composite")]
     assert not signatures[0] & signatures[1], "a composite is another thing than a raw prediction"
-
-
-def test_composite_pastes_the_known_pixels_back() -> None:
-    clip = toy_clip("a")
-    prediction = np.full_like(clip.frames, 7)
-    result = scoring.composite(prediction, clip)
-    assert (result[clip.masks] == 7).all()
-    np.testing.assert_array_equal(result[~clip.masks], clip.frames[~clip.masks])
 
 
 def test_one_bad_clip_is_recorded_and_the_run_goes_on(run: Execute) -> None:

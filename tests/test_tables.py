@@ -34,6 +34,8 @@ def column(name: str, value: float | None, **changes: Any) -> dict[str, Any]:
         "n": 8 - len(excluded),
         "excluded": [{"clip": clip, "reason": f"{clip}: the hole is empty"} for clip in excluded],
         "exact_frames": 0,
+        "absent": "",
+        "unranked": "",
         **changes,
     }
 
@@ -54,7 +56,7 @@ class Runs:
 
     def __call__(self, model: str, *columns: dict[str, Any], run: str = "", folder: str = "", ok: int = 8, **changes: Any) -> Path:
         summary = {
-            "schema": 1,
+            "schema": 2,
             "benchmark": {
                 "name": changes.pop("benchmark", "demo"),
                 "fingerprint": changes.pop("fingerprint", "0123456789abcdef"),
@@ -125,8 +127,8 @@ class TestReading:
         [
             pytest.param("{", "cannot be read as JSON", id="not JSON"),
             pytest.param("[]", "expected a JSON object", id="a list"),
-            pytest.param('{"schema": 2}', "has schema 2, this vpbench reads 1", id="of a newer version"),
-            pytest.param('{"schema": 1}', "is not a summary", id="without content"),
+            pytest.param('{"schema": 3}', "has schema 3, this vpbench reads 2", id="of a newer version"),
+            pytest.param('{"schema": 2}', "is not a summary", id="without content"),
         ],
     )
     def test_a_file_that_is_no_summary_is_named(self, runs: Runs, text: str, message: str) -> None:
@@ -222,6 +224,27 @@ class TestRanking:
         runs("a", psnr(None, excluded=everything), mse(0.1))
         runs("b", psnr(None, excluded=everything), mse(0.2))
         assert [(row.label, row.mean_rank) for row in runs.group().rows] == [("a", 1.0), ("b", 2.0)]
+
+    def test_a_row_without_weights_does_not_take_the_column_from_the_others(self, runs: Runs) -> None:
+        runs("a", psnr(1.0), mse(0.1))
+        runs("b", psnr(9.0), mse(None, absent="no weights"))
+        assert places(runs) == [("a", 1), ("b", None)]
+        assert runs.rows()["b"].reason == "other signature: mse[hole] is absent"
+        assert runs.rows()["a"].ranks.keys() == {"psnr[hole]", "mse[hole]"}
+
+    def test_a_column_absent_for_everyone_does_not_count(self, runs: Runs) -> None:
+        runs("a", psnr(1.0), mse(None, absent="no weights"))
+        runs("b", psnr(2.0), mse(None, absent="no weights"))
+        assert places(runs) == [("b", 1), ("a", 2)]
+
+    def test_a_column_of_random_weights_is_shown_and_never_ranked(self, runs: Runs) -> None:
+        runs("a", psnr(1.0), mse(0.1, unranked="seeded random weights"))
+        runs("b", psnr(2.0), mse(0.2, unranked="seeded random weights"))
+        assert [(row.label, row.mean_rank, set(row.ranks)) for row in runs.group().rows] == [
+            ("b", 1.0, {"psnr[hole]"}),
+            ("a", 2.0, {"psnr[hole]"}),
+        ]
+        assert "mse\\[hole\\] is not ranked: seeded random weights." in markdown(runs.table())
 
     def test_another_mean_rank_is_another_ranking(self, runs: Runs) -> None:
         runs("a", psnr(1.0), mse(0.1))
@@ -370,6 +393,19 @@ class TestMarkdown:
         text = markdown(runs.table())
         assert r"* A clip's value is capped at 100 dB in psnr\[hole\]." in text
         assert r"* psnr\[hole\]: frames that equal the reference exactly: 3 (a)." in text
+
+    def test_footnotes_tell_what_is_absent_and_why_once_per_metric(self, runs: Runs) -> None:
+        reason = "alexnet is not here; `vpbench weights get alexnet`"
+        runs("a", psnr(1.0), *(column(f"lpips[{region}]", None, absent=reason) for region in ("frame", "hole")), mean_rank=["psnr[hole]"])
+        text = markdown(runs.table())
+        assert "* lpips\\[frame, hole\\] is absent: alexnet is not here; \\`vpbench weights get alexnet\\`." in text
+        assert text.count("alexnet is not here") == 1
+        runs("b", psnr(1.0), *(column(f"lpips[{region}]", 0.1) for region in ("frame", "hole")), mean_rank=["psnr[hole]"])
+        assert "lpips\\[frame, hole\\] is absent for a: " in markdown(runs.table())
+
+    def test_footnotes_tell_what_a_set_value_must_be_read_with(self, runs: Runs) -> None:
+        runs("a", column("fvd[frame]", 12.0, note="8 clips for 400 features"))
+        assert "* fvd\\[frame\\]: 8 clips for 400 features." in markdown(runs.table())
 
     def test_signatures_are_listed_once(self, runs: Runs) -> None:
         details = markdown(example(runs)).split("<details>")[1]

@@ -41,7 +41,7 @@ def run_job(config: DictConfig) -> None:
     """Run one composed configuration; never raises for what can go wrong in a run (see the module's docstring)."""
     from vpbench.running import Run
 
-    outcome: dict[str, Any] = {"status": "ok", "run": None, "failed": {}, "message": ""}
+    outcome: dict[str, Any] = {"status": "ok", "run": None, "failed": {}, "absent": {}, "message": ""}
     try:
         plain = resolved(config)
         try:
@@ -51,7 +51,7 @@ def run_job(config: DictConfig) -> None:
         outcome["run"] = str(run.folder)
         with progress_bar(f"{run.model.name} on {run.benchmark.name}") as progress:
             result = run.execute(progress)
-        outcome["failed"] = result.failed
+        outcome.update(failed=result.failed, absent=result.absent)
         if result.failed:
             outcome["status"] = "failed"
             outcome["message"] = f"{len(result.failed)} of {result.total} clips failed"
@@ -121,7 +121,7 @@ class Tables(Callback):
         try:
             return read_json(job / OUTCOME)
         except VpbenchError:
-            return {"status": "error", "run": None, "failed": {}, "message": "the job ended without an outcome (killed?)"}
+            return {"status": "error", "run": None, "failed": {}, "absent": {}, "message": "the job ended without an outcome (killed?)"}
 
 
 def worst(outcomes: Sequence[dict[str, Any]]) -> int:
@@ -136,7 +136,7 @@ def show(jobs: Sequence[Path], outcomes: Sequence[dict[str, Any]], leaderboard: 
     """Print the ranked table of all jobs, then what failed and where its log is."""
     from rich.console import Console
 
-    from vpbench.tables import load_summaries, print_table, rank, write_tables
+    from vpbench.tables import absent_metrics, load_summaries, print_table, rank, write_tables
 
     runs = list(dict.fromkeys(Path(outcome["run"]) for outcome in outcomes if outcome["run"] and any_scores(Path(outcome["run"]))))
     console = Console()
@@ -145,6 +145,9 @@ def show(jobs: Sequence[Path], outcomes: Sequence[dict[str, Any]], leaderboard: 
         if leaderboard is not None:
             write_tables(runs, leaderboard)
             console.print(f"tables: {leaderboard / 'leaderboard.csv'} and .md beside it", markup=False, highlight=False, soft_wrap=True)
+    absent = dict(line for outcome in outcomes for line in outcome["absent"].items())
+    for metric, reason in absent_metrics(absent).items():
+        console.print(f"absent: {metric}: {reason}", markup=False, highlight=False, soft_wrap=True)
     for job, outcome in zip(jobs, outcomes, strict=True):
         if outcome["status"] == "ok":
             continue

@@ -91,7 +91,61 @@ def _parser() -> argparse.ArgumentParser:
     )
     listing.add_argument("group", nargs="?", choices=["model", "benchmark", "protocol", "experiment"], help="only this group")
     listing.set_defaults(call=_list)
+
+    _weights_parser(
+        commands.add_parser(
+            "weights",
+            help="learned weights: where from, sha256, where they lie",
+            description="Weights of the networks that metrics need. A file is used only after its sha256 was checked.",
+            epilog="examples:\n  vpbench weights list\n  vpbench weights get alexnet\n  vpbench weights add Downloads/ViT-L-14.pt\n"
+            "  vpbench weights verify\n",
+            formatter_class=raw,
+        )
+    )
     return parser
+
+
+def _weights_parser(parser: argparse.ArgumentParser) -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    listing = actions.add_parser("list", help="every file, its size and licence, and where it lies")
+    listing.set_defaults(call=_weights_list)
+
+    getting = actions.add_parser(
+        "get",
+        help="download, with resume, into our own folder",
+        description="Download what is missing into ~/.cache/vpbench/weights. VPBENCH_OFFLINE=1 or HF_HUB_OFFLINE=1 forbids it.",
+        epilog="exit status: 0 all there; 1 something could not be had; 2 unknown name, or downloads are forbidden.\n\n"
+        "examples:\n  vpbench weights get alexnet clip-vit-l14\n  vpbench weights get all\n",
+        formatter_class=raw,
+    )
+    getting.add_argument("names", nargs="+", metavar="NAME", help="networks (vpbench weights list), or all")
+    getting.set_defaults(call=_weights_get)
+
+    checking = actions.add_parser(
+        "verify",
+        help="read files again and say of each whether it is what it should be",
+        description="Verdicts: ok, truncated, swapped (another network's file), wrong hash, unknown, unreadable.",
+        epilog="exit status: 0 all ok; 1 something is not; 2 something cannot be checked, or there is nothing to check.\n\n"
+        "examples:\n  vpbench weights verify\n  vpbench weights verify /data/weights Downloads/alexnet-owt-7be5be79.pth\n",
+        formatter_class=raw,
+    )
+    checking.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="files and folders; default: wherever weights are looked for")
+    checking.set_defaults(call=_weights_verify)
+
+    adding = actions.add_parser(
+        "add",
+        help="copy a file that you have into our own folder",
+        description="The sha256 says which network a file belongs to. A file that the table does not know needs --network and --trust.",
+        epilog="examples:\n  vpbench weights add Downloads/ViT-L-14.pt\n"
+        "  vpbench weights add i3d_pretrained_400.pt --network i3d-videogpt --trust\n",
+        formatter_class=raw,
+    )
+    adding.add_argument("file", type=Path, metavar="FILE")
+    adding.add_argument("--network", default="", metavar="NAME", help="the network it must belong to")
+    adding.add_argument("--trust", action="store_true", help="use this very file although nobody published its hash")
+    adding.set_defaults(call=_weights_add)
 
 
 def _rank(options: argparse.Namespace) -> int:
@@ -114,3 +168,42 @@ def _list(options: argparse.Namespace) -> int:
         for name, package in plugins.options(group).items():
             print(f"  {name}" + ("" if package == plugins.OWN else f"  (from {package})"))
     return 0
+
+
+def _weights_list(_: argparse.Namespace) -> int:
+    from vpbench.weights_store import listing
+
+    rows = [("network", "file", "size", "licence", "where"), *((*row[:4], row[4] or "-") for row in listing())]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        print("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[4]]))
+    return 0
+
+
+def _weights_get(options: argparse.Namespace) -> int:
+    from vpbench.weights_store import get
+
+    return get(options.names, print, _warn)
+
+
+def _weights_verify(options: argparse.Namespace) -> int:
+    from vpbench.weights_store import verify
+
+    states = []
+    for finding in verify(options.paths):
+        print(f"{finding.state}: {finding.path} ({finding.detail})", flush=True)
+        states.append(finding.state)
+    good = states.count("ok")
+    print(f"verify: {'ok' if good == len(states) else 'NOT OK'}  {good} of {len(states)} files are what they should be")
+    return 2 if "unreadable" in states else int(good < len(states))
+
+
+def _weights_add(options: argparse.Namespace) -> int:
+    from vpbench.weights_store import add
+
+    add(options.file, options.network, options.trust, print, _warn)
+    return 0
+
+
+def _warn(text: str) -> None:
+    print(f"vpbench: {text}", file=sys.stderr)

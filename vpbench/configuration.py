@@ -10,9 +10,10 @@ import difflib
 import importlib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
@@ -21,7 +22,10 @@ from vpbench.errors import ConfigError, VpbenchError
 
 TRACKS = ("raw", "composite")
 MODEL_KEYS = ("name", "needs_reference", "ranked")  # read by the harness, not passed to the model
-PROTOCOL_KEYS = ("name", "boundary_px", "metrics", "mean_rank")
+PROTOCOL_KEYS = (
+    *("name", "boundary_px", "weights", "precision", "metrics", "mean_rank"),  # the first ones are there to be interpolated
+    *("average", "tracks", "quantise", "against", "mask_dilate_px", "missing"),
+)
 
 
 @dataclass
@@ -33,7 +37,9 @@ class RunConfig:
         benchmark: leaf of the group ``benchmark``.
         protocol: leaf of the group ``protocol``.
         seed: passed to the model with every clip.
-        track: what is scored: ``raw`` (the prediction as made), ``composite`` (known pixels pasted back), or both.
+        track: what is scored: ``raw`` (the prediction as made), ``composite`` (known pixels pasted back), or both; null for what the
+            protocol says.
+        device: where networks run: ``auto`` (a CUDA device where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
         clips: names of the clips to run; null for all. The run is then partial and not ranked.
         limit: number of clips to run, in the benchmark's order; null for all. The run is then partial and not ranked.
         out: folder that holds the run folders.
@@ -44,7 +50,8 @@ class RunConfig:
     benchmark: Any = MISSING
     protocol: Any = MISSING
     seed: int = 0
-    track: Any = field(default_factory=lambda: ["raw"])
+    track: Any = None
+    device: str = "auto"
     clips: list[str] | None = None
     limit: int | None = None
     out: str = "runs"
@@ -150,8 +157,10 @@ def resolved(config: Any) -> dict[str, Any]:
     for track in run["track"] or ():
         if track not in TRACKS:
             raise unknown_name("track", str(track), TRACKS)
-    if not run["track"]:
+    if run["track"] == []:
         raise ConfigError(f"track: name at least one of {', '.join(TRACKS)}.")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(run["device"])):
+        raise ConfigError(f"device={run['device']}: expected auto, cpu, mps, cuda or cuda:N.")
     if run["limit"] is not None and run["limit"] < 1:
         raise ConfigError(f"limit={run['limit']}: expected a number of clips, at least 1.")
     return run

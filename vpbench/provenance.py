@@ -13,7 +13,10 @@ from typing import Any
 
 from vpbench.version import __version__
 
-PACKAGES = ("av", "decord", "hydra-core", "numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy", "torch", "torchvision")
+PACKAGES = (
+    *("av", "decord", "hydra-core", "lpips", "numpy", "open_clip_torch", "opencv-python-headless", "pillow", "scikit-image", "scipy"),
+    *("torch", "torchmetrics", "torchvision"),
+)
 
 
 def package_versions() -> dict[str, str]:

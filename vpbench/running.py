@@ -10,7 +10,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from vpbench.configuration import MODEL_KEYS, build, check_leaf, import_target, 
 from vpbench.errors import ConfigError, DataError, StorageError
 from vpbench.models import Model, implementation_version
 from vpbench.prefetch import prefetched
-from vpbench.scoring import Protocol, has_measures, measure, write_scores
+from vpbench.scoring import ClipStore, Protocol, Scored, measure_clip, write_scores
 from vpbench.storage import Claim, cannot_write, clear_leftovers, read_json, sha256_file, sha256_json, to_json, write_json, write_once
+from vpbench.views import View
 
 RUN_SCHEMA = 1
 CLAIM_POLL_SECONDS = 0.5
@@ -41,6 +42,7 @@ class Result:
         ok: clips that are scored.
         generated: clips whose prediction this call made (the others were there already).
         failed: clip name and reason of the clips that failed.
+        absent: columns whose weights are missing, with the reason.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Result:
     ok: int
     generated: list[str]
     failed: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
 
 
 def build_model(leaf: Mapping[str, Any]) -> Model:
@@ -99,17 +102,21 @@ class Run:
         """Build everything that ``config`` names and open the run folder; no clip is read.
 
         Raises:
-            ConfigError: see ``build``, ``Protocol.of``, ``build_model``.
+            ConfigError: see ``build``, ``Protocol.of``, ``Protocol.absent``, ``build_model``.
             DataError: the benchmark's lists cannot be read.
             StorageError: the folder cannot be written or belongs to another configuration.
         """
         check_leaf(config["model"], "model", MODEL_KEYS)
         self.protocol = Protocol.of(config["protocol"])
+        self.absent = self.protocol.absent()
+        self.measures = self.protocol.measures(without=self.absent)
+        tracks = config["track"] or self.protocol.tracks
+        self.views: list[View] = [replace(self.protocol.view, track=track) for track in tracks]
+        self.device = _device(str(config["device"]), any(measure.networks for measure in self.measures.values()))
         self.model = build_model(config["model"])
         self.benchmark: Benchmark = build(config["benchmark"], "benchmark")
         self.handles = list(self.benchmark)
         self.selected = select(self.handles, config["clips"], config["limit"])
-        self.tracks: list[str] = list(config["track"])
         self.seed = int(config["seed"])
         self.fingerprints = {handle.name: handle.fingerprint() for handle in self.handles}
         self.fingerprint = sha256_json(self.fingerprints)
@@ -166,8 +173,11 @@ class Run:
         path = self.prediction_path(clip)
         return record is not None and "prediction" in record and path.exists() and sha256_file(path) == record["prediction"]
 
+    def _arrays(self, clip: str, checksum: str, view: View) -> ClipStore:
+        return ClipStore(self.folder, self.references / self.fingerprints[clip][:16], clip, checksum, view)
+
     def is_done(self, clip: str) -> bool:
-        """Whether the clip is generated and every pass of this protocol and these tracks is stored."""
+        """Whether the clip is generated and every pass of this protocol and these tracks that can run is stored."""
         record = self.record(clip)
         if record is None or record["status"] != "ok" or not self.is_generated(clip):
             return False
@@ -226,9 +236,8 @@ class Run:
                 generated.append(name)
                 del prediction
             stage = "score"
-            for track in self.tracks:
-                folder = self.references / self.fingerprints[name][:16]
-                measure(self.folder, clip, stored, record["prediction"], track, self.protocol.measures(), folder)
+            for view in self.views:
+                measure_clip(self._arrays(name, record["prediction"], view), clip, stored, self.measures, self.device)
             for key in ("error", "stage", "traceback"):
                 record.pop(key, None)
             self._write_record({**record, "status": "ok"})
@@ -270,7 +279,7 @@ class Run:
 
     def score(self, generated: Sequence[str] = ()) -> Result:
         """Derive the scores of every clip that is done, by whatever process, and say how the run stands."""
-        done: dict[str, bool] = {}
+        done: dict[str, dict[str, Any]] = {}
         failed: dict[str, str] = {}
         for name in sorted(self.fingerprints):
             record = self.record(name)
@@ -279,19 +288,26 @@ class Run:
             if record["status"] == "failed":
                 failed[name] = str(record["error"])
             elif record["status"] == "ok" and self._is_measured(name, record["prediction"]):
-                done[name] = bool(record["has_truth"])
+                done[name] = record
         header = {
             "benchmark": {"name": self.benchmark.name, "fingerprint": self.fingerprint, "clips": len(self.handles)},
             "model": {"name": self.model.name, "needs_reference": self.model.needs_reference, "ranked": self.model.ranked},
             "run": self.folder.name,
         }
         names = list(self.fingerprints)
-        scores = [write_scores(self.folder, header, self.protocol, track, done, failed, names) for track in self.tracks]
+        scores = []
+        for view in self.views:
+            scored = {
+                name: Scored(self._arrays(name, record["prediction"], view), bool(record["has_truth"]) or view.against == "source")
+                for name, record in done.items()
+            }
+            scores.append(write_scores(self.folder, header, self.protocol, view, scored, failed, names, self.absent))
         self._write_manifest()
-        return Result(self.folder, scores, len(self.handles), len(done), list(generated), failed)
+        return Result(self.folder, scores, len(self.handles), len(done), list(generated), failed, self.absent)
 
     def _is_measured(self, clip: str, checksum: str) -> bool:
-        return all(has_measures(self.folder, name, track, clip, checksum) for name in self.protocol.measures() for track in self.tracks)
+        stores = [self._arrays(clip, checksum, view) for view in self.views]
+        return all(store.has(measure) for store in stores for measure in self.measures.values())
 
     def _write_manifest(self) -> None:
         """Write the benchmark's mask manifest beside the runs, where it has one."""
@@ -299,6 +315,26 @@ class Run:
         path = self.folder / "masks.json"
         if callable(manifest) and not path.exists() and (made := manifest()) is not None:
             write_json(path, made)
+
+
+def _device(wanted: str, needed: bool) -> str:
+    """The torch device of a run; torch is asked only when a network will run.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if not needed or wanted == "cpu":
+        return "cpu"
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device={wanted}: cannot be used here ({reason}). Use device=cpu or device=auto.") from error
+    return wanted
 
 
 def _first_difference(found: Any, expected: Any, where: str = "") -> str:

@@ -1,7 +1,7 @@
 """From a stored prediction to scores: measures per clip, then the reductions that a protocol names.
 
-Measures (arrays per frame) are stored in the run folder, at most one pass per clip, track and array id. Scores are derived from
-them in clip-name order, so that any number of processes and restarts end in the same bytes.
+Measures are stored in the run folder (those of the reference alone beside the runs, shared by all models), at most one pass per clip,
+view and array id. Scores are derived from them in clip-name order, so that any number of processes and restarts end in the same bytes.
 """
 
 from __future__ import annotations
@@ -9,24 +9,79 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vpbench import weights
 from vpbench.clip import Clip, Frames
-from vpbench.configuration import PROTOCOL_KEYS, build, check_keys, check_leaf, unknown_name
-from vpbench.errors import ConfigError
-from vpbench.measuring import ClipValue, Comparison, Measure, Metric, Region
+from vpbench.configuration import PROTOCOL_KEYS, TRACKS, build, check_keys, check_leaf, unknown_name
+from vpbench.errors import ConfigError, StorageError
+from vpbench.measuring import Arrays, ClipMetric, ClipValue, Compute, Measure, Metric, Region, SetMetric, SetValue, frame_mean
 from vpbench.storage import cached_arrays, read_arrays, write_arrays, write_bytes, write_json
+from vpbench.views import View
 
-SUMMARY_SCHEMA = 1
+SUMMARY_SCHEMA = 2
 PREDICTION = "_prediction"  # the array that ties measures to the prediction they were made from
 NO_TRUTH = "the hole has no true answer (an edit without a known result)"
 REFERENCE_FREE_REGION = "background"  # the only region where the source is the truth whatever the operation
+RANDOM = "random-"  # how the source of seeded random weights begins
+AVERAGES = ("clips", "frame_means", "frames")
+MISSING = ("skip", "error")
+LEAF_KEYS = ("regions", "average")  # of a metric in a protocol; read here, not passed to the metric
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric as a protocol uses it.
+
+    Attributes:
+        metric: with its region and options.
+        average: ``clips`` (the metric's own value per clip, then the mean of the clips), ``frame_means`` (the mean of the frames of
+            each clip, then the mean of the clips) or ``frames`` (the mean of all frames of all clips); ``set`` for set metrics.
+    """
+
+    metric: Metric
+    average: str
+
+    @property
+    def name(self) -> str:
+        """``metric[region]``."""
+        return f"{self.metric.name}[{self.metric.region}]"
+
+    @property
+    def random(self) -> bool:
+        """Whether it comes from seeded random weights: shown, never ranked."""
+        return any(network.source.startswith(RANDOM) for network in self.metric.measure.networks)
+
+    def signature(self, view: View) -> str:
+        """The string that fixes a value's meaning; values with different signatures never share a rank."""
+        metric = self.metric
+        tags = view.tags(metric.measure.reads) or "reference"
+        return f"{self.name}|{metric.variant}|{metric.measure.array_id}|track={tags}|mean={self.average}|v{metric.version}"
+
+    def missing(self) -> str:
+        """Why its networks cannot run, empty when they can."""
+        return "; ".join(dict.fromkeys(reason for network in self.metric.measure.networks if (reason := weights.missing(network))))
+
+    def clip(self, arrays: Arrays, has_truth: bool) -> ClipValue:
+        """The value of one clip: nan where the metric needs a true answer that the clip does not have, inf where a mean of frames is."""
+        assert isinstance(self.metric, ClipMetric)
+        if not has_truth and self.metric.needs_truth and self.metric.region != REFERENCE_FREE_REGION:
+            return ClipValue(math.nan, 0, reason=NO_TRUTH)
+        value = self.metric.clip(arrays)
+        if self.average == "clips" or math.isnan(value.value):
+            return value
+        frames = self.metric.frames(arrays)
+        if infinite := int(np.isinf(frames).sum()):
+            reason = f"{infinite} of {len(frames)} frames equal the reference exactly, so their mean is infinite"
+            return ClipValue(math.inf, len(frames), exact=value.exact, reason=reason)
+        mean = frame_mean(frames, "the value is undefined")
+        return ClipValue(mean.value, mean.n, mean.excluded, value.exact, value.reason or mean.reason)
 
 
 @dataclass(frozen=True)
@@ -35,167 +90,242 @@ class Protocol:
 
     Attributes:
         name: as in ``conf/protocol``.
-        metrics: in column order.
-        mean_rank: columns that count in the mean rank.
+        columns: in order.
+        mean_rank: names of the columns that count in the mean rank.
+        tracks: what is scored when the run does not say.
+        view: what of a clip is scored, in the track ``raw``.
+        missing: ``skip`` leaves columns without weights empty, with the reason; ``error`` refuses to run.
     """
 
     name: str
-    metrics: tuple[Metric, ...]
+    columns: tuple[Column, ...]
     mean_rank: tuple[str, ...]
+    tracks: tuple[str, ...] = ("raw",)
+    view: View = field(default_factory=View)
+    missing: str = "skip"
 
     @classmethod
     def of(cls, leaf: Mapping[str, Any]) -> Protocol:
         """Build a protocol from its leaf, checking every key.
 
         Raises:
-            ConfigError: an unknown key, metric, region or mean-rank column; the message lists the valid ones.
+            ConfigError: an unknown key, metric, region, average, track or mean-rank column; the message lists the valid ones.
         """
         check_keys(leaf, PROTOCOL_KEYS, "protocol")
-        metrics: list[Metric] = []
+        average = _choice(leaf.get("average", "clips"), "protocol.average", AVERAGES)
+        columns: list[Column] = []
         for name, options in (leaf.get("metrics") or {}).items():
-            where = f"protocol.metrics.{name}"
-            if options is None:
-                continue
-            _, arguments = check_leaf(options, where, reserved=["regions"])
-            for region in options.get("regions") or ["frame"]:
-                if region not in get_args(Region):
-                    raise unknown_name(f"{where}.regions", str(region), get_args(Region))
-                metrics.append(build({"_target_": options["_target_"], **arguments}, where, region=region))
-        if not metrics:
+            if options is not None:
+                columns += _columns(str(name), options, average)
+        if not columns:
             raise ConfigError("protocol.metrics is empty: name at least one metric.")
-        columns = [column(metric) for metric in metrics]
-        mean_rank = tuple(str(name) for name in leaf.get("mean_rank") or ())
-        for name in mean_rank:
-            if name not in columns:
-                raise unknown_name("protocol.mean_rank", name, columns)
-        return cls(str(leaf["name"]), tuple(metrics), mean_rank)
+        names = [column.name for column in columns]
+        mean_rank = tuple(_choice(name, "protocol.mean_rank", names) for name in leaf.get("mean_rank") or ())
+        tracks = tuple(_choice(track, "protocol.tracks", TRACKS) for track in leaf.get("tracks") or ("raw",))
+        view = View(
+            quantise=leaf.get("quantise", "exact"), against=leaf.get("against", "truth"), mask_dilate_px=leaf.get("mask_dilate_px", 0)
+        )
+        missing = _choice(leaf.get("missing", "skip"), "protocol.missing", MISSING)
+        return cls(str(leaf["name"]), tuple(columns), mean_rank, tracks, view, missing)
 
-    def measures(self) -> dict[str, Measure]:
-        """The passes this protocol needs, each once, by array id."""
-        return {metric.measure.array_id: metric.measure for metric in self.metrics}
+    def absent(self) -> dict[str, str]:
+        """Columns whose weights are missing, with the reason.
+
+        Raises:
+            ConfigError: there are any and the protocol says ``missing: error``.
+        """
+        found = {column.name: reason for column in self.columns if (reason := column.missing())}
+        if found and self.missing == "error":
+            reasons: dict[str, list[str]] = {}
+            for name, reason in found.items():
+                reasons.setdefault(reason, []).append(name)
+            lines = "".join(f"\n  {', '.join(names)}: {reason}" for reason, names in reasons.items())
+            raise ConfigError(
+                f"protocol {self.name} needs weights that are not here, and protocol.missing=error:{lines}\n"
+                "Get them, or leave these columns empty with protocol.missing=skip."
+            )
+        return found
+
+    def measures(self, without: Mapping[str, str] | None = None) -> dict[str, Measure]:
+        """The passes of the columns that are not in ``without``, each once, by array id."""
+        return {c.metric.measure.array_id: c.metric.measure for c in self.columns if c.name not in (without or {})}
 
 
-def column(metric: Metric) -> str:
-    """A metric's column name, ``name[region]``."""
-    return f"{metric.name}[{metric.region}]"
+def _choice(given: Any, what: str, known: Sequence[str]) -> str:
+    if given not in known:
+        raise unknown_name(what, str(given), known)
+    return str(given)
 
 
-def signature(metric: Metric, track: str) -> str:
-    """The string that fixes a value's meaning; values with different signatures never share a rank."""
-    return f"{column(metric)}|{metric.variant}|{metric.measure.array_id}|track={track}|mean=clips|v{metric.version}"
+def _columns(name: str, options: Any, average: str) -> list[Column]:
+    where = f"protocol.metrics.{name}"
+    _, arguments = check_leaf(options, where, reserved=LEAF_KEYS)
+    regions = options.get("regions") or ["frame"]
+    for region in regions:
+        _choice(region, f"{where}.regions", get_args(Region))
+    mine = _choice(options.get("average", average), f"{where}.average", AVERAGES)
+    leaf = {"_target_": options["_target_"], **arguments}
+    metrics: list[Metric] = [build(leaf, where, region=region, name=name) for region in regions]
+    return [Column(metric, "set" if isinstance(metric, SetMetric) else mine) for metric in metrics]
 
 
-def composite(prediction: Frames, clip: Clip) -> Frames:
-    """The prediction with the known pixels pasted back: hole from ``prediction``, background from the source."""
-    return np.where(clip.masks[..., None], prediction, clip.frames)
+def measures_path(run: Path, measure: Measure, view: View, clip: str) -> Path:
+    """Where the arrays of one pass over one clip's prediction lie."""
+    return run / "measures" / f"{measure.array_id}-{view.tags(measure.reads)}" / f"{clip}.npz"
 
 
-def measures_path(run: Path, array_id: str, track: str, clip: str) -> Path:
-    """Where the arrays of one pass over one clip lie."""
-    return run / "measures" / f"{array_id}-{track}" / f"{clip}.npz"
+def reference_path(folder: Path, measure: Measure, view: View) -> Path:
+    """Where the arrays of a pass that does not read the prediction lie, in the clip's folder of references."""
+    tags = view.tags(measure.reads)
+    return folder / f"{measure.array_id}{'-' if tags else ''}{tags}.npz"
 
 
 def _tie(checksum: str) -> NDArray[np.uint8]:
     return np.frombuffer(bytes.fromhex(checksum), dtype=np.uint8)
 
 
-def has_measures(run: Path, array_id: str, track: str, clip: str, checksum: str) -> bool:
-    """Whether the pass is stored, readable and made from the prediction with this checksum."""
-    path = measures_path(run, array_id, track, clip)
-    if not path.exists():
-        return False
-    try:
-        stored = read_arrays(path).get(PREDICTION)
-    except Exception:  # damaged: computed again
-        return False
-    return stored is not None and np.array_equal(stored, _tie(checksum))
+@dataclass(frozen=True)
+class ClipStore:
+    """The stored arrays of one clip under one view.
+
+    Attributes:
+        run: the run folder.
+        references: where arrays of this clip's reference, masks and texts lie, shared by all models.
+        clip: its name.
+        checksum: hex sha256 of the prediction's file; arrays made from another prediction do not count.
+        view: what is scored.
+    """
+
+    run: Path
+    references: Path
+    clip: str
+    checksum: str
+    view: View
+
+    def path(self, measure: Measure) -> Path:
+        """Where the arrays of a pass lie."""
+        if "prediction" in measure.reads:
+            return measures_path(self.run, measure, self.view, self.clip)
+        return reference_path(self.references, measure, self.view)
+
+    def read(self, measure: Measure) -> dict[str, NDArray[Any]] | None:
+        """The stored arrays of a pass; None when there are none, they are damaged or made from another prediction."""
+        path = self.path(measure)
+        if not path.exists():
+            return None
+        try:
+            arrays = read_arrays(path)
+        except StorageError:  # damaged: computed again
+            return None
+        if "prediction" not in measure.reads:
+            return arrays
+        tie = arrays.pop(PREDICTION, None)
+        return arrays if tie is not None and np.array_equal(tie, _tie(self.checksum)) else None
+
+    def has(self, measure: Measure) -> bool:
+        """Whether the pass is stored, readable and made from this prediction."""
+        return self.read(measure) is not None
+
+    def get(self, measure: Measure, compute: Compute) -> Arrays:
+        """The arrays of a pass, computed and stored when absent. Safe under concurrent use."""
+        if "prediction" not in measure.reads:
+            return cached_arrays(self.path(measure), compute)
+        arrays = self.read(measure)
+        if arrays is None:
+            arrays = compute()
+            write_arrays(self.path(measure), {**arrays, PREDICTION: _tie(self.checksum)})
+        return arrays
 
 
-def measure(
-    run: Path,
-    clip: Clip,
-    prediction: Frames,
-    checksum: str,
-    track: str,
-    measures: Mapping[str, Measure],
-    reference_folder: Path,
-) -> None:
-    """Run the passes that are missing for one clip and track, and store their arrays.
+def measure_clip(store: ClipStore, clip: Clip, prediction: Frames, measures: Mapping[str, Measure], device: str) -> None:
+    """Run the passes that are missing for one clip and view, and store their arrays.
 
     Args:
-        run: the run folder.
-        clip: with its reference and masks.
+        store: where arrays lie.
+        clip: with its reference, masks and texts.
         prediction: the stored prediction, uint8 (T, H, W, 3).
-        checksum: hex sha256 of the prediction's file.
-        track: ``raw`` or ``composite``.
         measures: the passes, by array id.
-        reference_folder: where arrays of this clip's reference are cached, shared by all models.
+        device: where networks run.
     """
-    missing = {name: m for name, m in measures.items() if not has_measures(run, name, track, clip.name, checksum)}
-    if not missing:
-        return
-
-    def cached(name: str, compute: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-        return cached_arrays(reference_folder / f"{name}.npz", compute)
-
-    scored = prediction if track == "raw" else composite(prediction, clip)
-    comparison = Comparison(scored, clip.reference, clip.masks, clip.has_truth, cached)
-    for name, one in missing.items():
-        arrays = {**one(comparison), PREDICTION: _tie(checksum)}
-        write_arrays(measures_path(run, name, track, clip.name), arrays)
+    missing = [measure for measure in measures.values() if not store.has(measure)]
+    if missing:
+        comparison = store.view.comparison(clip, prediction, device, store.get)
+        for measure in missing:
+            comparison.arrays(measure, keep=False)
 
 
-def clip_value(metric: Metric, arrays: Mapping[str, NDArray[Any]], has_truth: bool) -> ClipValue:
-    """One metric of one clip; undefined outside the background when the hole has no true answer."""
-    if not has_truth and metric.region != REFERENCE_FREE_REGION:
-        return ClipValue(math.nan, 0, reason=NO_TRUTH)
-    return metric.clip(arrays)
+@dataclass(frozen=True)
+class Scored:
+    """A clip whose passes are stored: where, and whether its hole has a true answer."""
+
+    store: ClipStore
+    has_truth: bool
 
 
 def write_scores(
     run: Path,
     header: Mapping[str, Any],
     protocol: Protocol,
-    track: str,
-    done: Mapping[str, bool],
+    view: View,
+    done: Mapping[str, Scored],
     failed: Mapping[str, str],
     names: Sequence[str],
+    absent: Mapping[str, str],
 ) -> Path:
-    """Derive ``clips.csv`` and ``summary.json`` of one protocol and track from the stored measures.
+    """Derive ``clips.csv`` and ``summary.json`` of one protocol and view from the stored measures.
 
     Args:
         run: the run folder.
         header: what the summary says about the run (benchmark, model, run id).
         protocol: the reductions.
-        track: ``raw`` or ``composite``.
-        done: clips with measures, with whether their hole has a true answer.
+        view: what was scored.
+        done: clips with measures, by name.
         failed: clips that failed, with the reason.
         names: every clip of the benchmark, restricted or not.
+        absent: columns whose weights are missing, with the reason.
 
     Returns:
         The folder written to.
     """
-    values: dict[str, dict[str, ClipValue]] = {column(metric): {} for metric in protocol.metrics}
+    # A column without weights still has its values where all arrays were stored while they were there.
+    gone = {c.name: absent[c.name] for c in protocol.columns if c.name in absent and not _all_stored(c, done)}
+    present = [column for column in protocol.columns if column.name not in gone]
+    values: dict[str, dict[str, ClipValue]] = {c.name: {} for c in present if isinstance(c.metric, ClipMetric)}
+    sets: dict[str, dict[str, Arrays]] = {c.name: {} for c in present if isinstance(c.metric, SetMetric)}
     for clip in sorted(done):
-        stored = {name: read_arrays(measures_path(run, name, track, clip)) for name in protocol.measures()}
-        for metric in protocol.metrics:
-            values[column(metric)][clip] = clip_value(metric, stored[metric.measure.array_id], done[clip])
+        read = {c.metric.measure.array_id: c.metric.measure for c in present}
+        arrays = {name: _stored(done[clip].store, measure) for name, measure in read.items()}
+        for column in present:
+            if isinstance(column.metric, SetMetric):
+                if done[clip].has_truth or not column.metric.needs_truth:
+                    sets[column.name][clip] = arrays[column.metric.measure.array_id]
+            else:
+                values[column.name][clip] = column.clip(arrays[column.metric.measure.array_id], done[clip].has_truth)
 
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["clip", *values])
     for clip in sorted(done):
         row = (values[name][clip].value for name in values)
-        writer.writerow([clip, *("" if math.isnan(value) else repr(float(value)) for value in row)])
-    folder = run / "scores" / f"{protocol.name}-{track}"
-    write_bytes(folder / "clips.csv", table.getvalue().encode())
+        writer.writerow([clip, *("" if math.isnan(value) else repr(float(value)) for value in row)])  # inf is written as such
+    folder = run / "scores" / f"{protocol.name}-{view.track}"
+    write_bytes(folder / "clips.csv", text.getvalue().encode())
+    columns = []
+    for column in protocol.columns:
+        if column.name in gone:
+            found = {**_of_clips(column, {}), "absent": gone[column.name]}
+        elif isinstance(column.metric, SetMetric):
+            found = _of_set(column.metric, sets[column.name], sorted(done))
+        else:
+            found = _of_clips(column, values[column.name])
+        columns.append({**_description(column, view), **found})
     write_json(
         folder / "summary.json",
         {
             "schema": SUMMARY_SCHEMA,
             **header,
             "protocol": protocol.name,
-            "track": track,
+            "track": view.track,
             "clips": {
                 "total": len(names),
                 "ok": len(done),
@@ -203,28 +333,83 @@ def write_scores(
                 "missing": sorted(set(names) - set(done) - set(failed)),
             },
             "mean_rank": list(protocol.mean_rank),
-            "columns": [_column_summary(metric, track, values[column(metric)]) for metric in protocol.metrics],
+            "columns": columns,
         },
     )
     return folder
 
 
-def _column_summary(metric: Metric, track: str, values: Mapping[str, ClipValue]) -> dict[str, Any]:
-    defined = [value for value in values.values() if not math.isnan(value.value)]
-    excluded = [{"clip": clip, "reason": value.reason} for clip, value in values.items() if math.isnan(value.value)]
+def _all_stored(column: Column, done: Mapping[str, Scored]) -> bool:
+    return bool(done) and all(scored.store.has(column.metric.measure) for scored in done.values())
+
+
+def _stored(store: ClipStore, measure: Measure) -> Arrays:
+    arrays = store.read(measure)
+    if arrays is None:
+        raise StorageError(f"{store.path(measure)}: is gone or damaged since it was written. Run the same command again.")
+    return arrays
+
+
+def _description(column: Column, view: View) -> dict[str, Any]:
+    """What tables need to know of a column, whatever its values."""
+    metric = column.metric
     return {
         "metric": metric.name,
         "region": metric.region,
-        "column": column(metric),
+        "column": column.name,
         "unit": metric.unit,
         "direction": metric.direction,
         "digits": metric.digits,
         "scale": metric.scale,
         "version": metric.version,
-        "signature": signature(metric, track),
-        "value": math.fsum(value.value for value in defined) / len(defined) if defined else None,
-        "n": len(defined),
-        "excluded": excluded,
-        "exact_frames": sum(value.exact for value in defined),
-        "excluded_frames": sum(value.excluded for value in defined),
+        "average": column.average,
+        "signature": column.signature(view),
+        "absent": "",
+        "unranked": "seeded random weights" if column.random else "",
     }
+
+
+def _of_clips(column: Column, values: Mapping[str, ClipValue]) -> dict[str, Any]:
+    """The value over clips of a metric that has one per clip, and what it leaves out."""
+    defined = [value for value in values.values() if math.isfinite(value.value)]
+    excluded = [{"clip": clip, "reason": value.reason} for clip, value in values.items() if not math.isfinite(value.value)]
+    weigh = [value.n if column.average == "frames" else 1 for value in defined]
+    mean = math.fsum(value.value * w for value, w in zip(defined, weigh, strict=True)) / sum(weigh) if defined else None
+    if any(math.isinf(value.value) for value in values.values()):
+        mean = None  # the mean that this rule defines is infinite; leaving these clips out would be another rule
+    return {
+        "value": mean,
+        "n": len(defined),
+        "frames": sum(value.n for value in defined),
+        "excluded": excluded,
+        "exact_frames": sum(value.exact for value in values.values()),
+        "excluded_frames": sum(value.excluded for value in values.values()),
+    }
+
+
+def _of_set(metric: SetMetric, clips: Mapping[str, Arrays], names: Sequence[str]) -> dict[str, Any]:
+    """The value of a set metric, with the values without each clip: what a jackknife needs."""
+    found = metric.reduce(clips) if clips else SetValue(math.nan, 0, reason=NO_TRUTH)
+    defined = math.isfinite(found.value)
+    without = found.leave_one_out if defined else {}
+    left_out = [name for name in names if name not in clips or not defined]
+    return {
+        "value": found.value if defined else None,
+        "n": len(clips) if defined else 0,
+        "frames": 0,
+        "excluded": [{"clip": clip, "reason": found.reason if clip in clips else NO_TRUTH} for clip in left_out],
+        "exact_frames": 0,
+        "excluded_frames": 0,
+        "vectors": found.n,
+        "leave_one_out": {clip: value for clip, value in without.items() if math.isfinite(value)},
+        "standard_error": _jackknife(list(without.values())),
+        "note": found.reason if defined else "",
+    }
+
+
+def _jackknife(values: Sequence[float]) -> float | None:
+    """Delete-one standard error; None for fewer than two finite values."""
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return None
+    mean = math.fsum(values) / len(values)
+    return math.sqrt((len(values) - 1) / len(values) * math.fsum((value - mean) ** 2 for value in values))

@@ -12,7 +12,7 @@ import io
 import re
 from typing import Any
 
-from vpbench.tables import Cell, Group, Row, Table
+from vpbench.tables import Cell, Group, Row, Table, absent_metrics
 
 TIDY = (
     *("benchmark", "fingerprint", "protocol", "track", "slice", "model", "run", "metric", "region", "unit", "direction"),
@@ -110,12 +110,15 @@ def _value(group: Group, row: Row, column: Cell) -> str:
 def _notes(group: Group) -> list[str]:
     defined = {cell.column for cell in group.defined}
     notes = []
+    absences: dict[tuple[str, str], list[str]] = {}
     for cap, columns in _caps(group).items():
         notes.append(f"A clip's value is capped at {cap} in {', '.join(columns)}.")
     for column in group.columns:
         cells = [(row.label, cell) for row in group.rows if (cell := row.summary.cell(column.column))]
         reasons = "; ".join(sorted({reason for _, cell in cells for _, reason in cell.excluded if reason}))
         why = f": {reasons}" if reasons else ""
+        if all(cell.absent for _, cell in cells):
+            continue  # told below, one line per metric
         if column.column not in defined:
             notes.append(f"{column.column} is left out, no row has a value{why}.")
             continue
@@ -125,6 +128,15 @@ def _notes(group: Group) -> list[str]:
         exact = [f"{cell.exact_frames} ({label})" for label, cell in cells if cell.exact_frames]
         if exact:
             notes.append(f"{column.column}: frames that equal the reference exactly: {', '.join(exact)}.")
+        notes += [f"{column.column}: {note}." for note in sorted({cell.note for _, cell in cells if cell.note})]
+        if unranked := sorted({cell.unranked for _, cell in cells if cell.unranked}):
+            notes.append(f"{column.column} is not ranked: {'; '.join(unranked)}.")
+    for row in group.rows:
+        for metric, reason in absent_metrics({cell.column: cell.absent for cell in row.summary.cells if cell.absent}).items():
+            absences.setdefault((metric, reason), []).append(row.label)
+    for (metric, reason), rows in absences.items():
+        who = "" if len(rows) == len(group.rows) else f" for {', '.join(rows)}"
+        notes.append(f"{metric} is absent{who}: {reason}.")
     return notes
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-SCHEMA = 1
+SCHEMA = 2
 NO_LIMIT = 100_000  # characters: a width in which every table fits
 WIDE = 300  # columns of text where standard output is no terminal: nothing is cut
 
@@ -37,6 +37,10 @@ class Cell:
         excluded: names of scored clips for which the metric is undefined, with the reason.
         scale: people's tables show ``value * scale``.
         digits: decimals in people's tables.
+        absent: why the column could not be computed at all (missing weights); empty when it could.
+        unranked: why its values are shown but never ranked; empty when they are.
+        note: what a reader must know of the value.
+        standard_error: of a set metric, by the jackknife over clips.
     """
 
     metric: str
@@ -51,6 +55,10 @@ class Cell:
     n: int
     excluded: tuple[tuple[str, str], ...]
     exact_frames: int
+    absent: str = ""
+    unranked: str = ""
+    note: str = ""
+    standard_error: float | None = None
 
     @property
     def header(self) -> str:
@@ -246,7 +254,24 @@ def _cell(column: dict[str, Any]) -> Cell:
         n=int(column["n"]),
         excluded=tuple(sorted((str(clip["clip"]), str(clip["reason"])) for clip in column["excluded"])),
         exact_frames=int(column["exact_frames"]),
+        absent=str(column["absent"]),
+        unranked=str(column["unranked"]),
+        note=str(column.get("note", "")),
+        standard_error=None if column.get("standard_error") is None else float(column["standard_error"]),
     )
+
+
+def absent_metrics(absent: Mapping[str, str]) -> dict[str, str]:
+    """Columns that could not be computed, one entry per metric and reason.
+
+    >>> absent_metrics({"lpips[frame]": "no weights", "lpips[hole]": "no weights", "fvd[frame]": "no network"})
+    {'lpips[frame, hole]': 'no weights', 'fvd[frame]': 'no network'}
+    """
+    regions: dict[tuple[str, str], list[str]] = {}
+    for column, reason in absent.items():
+        metric, _, region = column.rstrip("]").partition("[")
+        regions.setdefault((metric, reason), []).append(region)
+    return {f"{metric}[{', '.join(found)}]": reason for (metric, reason), found in regions.items()}
 
 
 def rank(summaries: Iterable[Summary]) -> Table:
@@ -296,13 +321,17 @@ def _comparable(rows: Sequence[Row]) -> list[Row]:
     if not bases:
         return list(rows)
     found = list(bases.values())
-    usual = min(found, key=lambda basis: (-found.count(basis), sum(len(clips) for _, _, clips in basis), basis))
+    usual = min(found, key=lambda basis: (-found.count(basis), _lacking(basis), sum(len(clips) for _, _, clips in basis), basis))
     return [row if row.reason else dataclasses.replace(row, reason=_difference(bases[row.label], usual)) for row in rows]
 
 
 def _basis(summary: Summary) -> Basis:
     found = ((name, summary.cell(name)) for name in summary.mean_rank)
-    return tuple((name, cell.signature, _clips(cell)) if cell else (name, "", ()) for name, cell in found)
+    return tuple((name, cell.signature, _clips(cell)) if cell and not cell.absent else (name, "", ()) for name, cell in found)
+
+
+def _lacking(basis: Basis) -> int:
+    return sum(not signature for _, signature, _ in basis)
 
 
 def _clips(cell: Cell) -> tuple[str, ...]:
@@ -324,7 +353,7 @@ def _difference(basis: Basis, usual: Basis) -> str:
 
 def _column_ranks(summaries: Sequence[Summary], column: str) -> dict[int, int]:
     """Competition ranks (1, 1, 3) by position, among the rows with the usual signature and clips of this column."""
-    cells = {index: cell for index, s in enumerate(summaries) if (cell := s.cell(column)) and cell.value is not None}
+    cells = {index: cell for index, s in enumerate(summaries) if (cell := s.cell(column)) and cell.value is not None and not cell.unranked}
     if not cells:
         return {}
     bases = [(cell.signature, _clips(cell)) for cell in cells.values()]

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import torch
 
 from vpbench.measuring import Comparison
 
@@ -38,3 +39,14 @@ def score(metric, prediction, reference, masks):
 def frame_scores(metric, prediction, reference, masks):
     """The frame values of one metric."""
     return metric.frames(metric.measure(Comparison(prediction, reference, masks)))
+
+
+def torchmetric(function, prediction, reference, masks=None, **options):
+    """What a function of torchmetrics says of every frame, float32 in batches of one, as the official VPBench evaluation calls it.
+
+    With ``masks`` the hole is blanked in the prediction and, as there, not in the reference.
+    """
+    if masks is not None:
+        prediction = prediction * ~masks[..., None]
+    tensors = (torch.from_numpy(clip.astype(np.float32) / 255).permute(0, 3, 1, 2).contiguous() for clip in (reference, prediction))
+    return [function(wanted[None], predicted[None], **options).item() for wanted, predicted in zip(*tensors, strict=True)]

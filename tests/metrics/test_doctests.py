@@ -1,9 +1,12 @@
 import doctest
 import importlib
+import pkgutil
 
 import pytest
 
-MODULES = ("ewarp_dis", "mae", "mse", "psnr", "region_sums", "regions", "ssim")
+import vpbench.metrics
+
+MODULES = [module.name for module in pkgutil.iter_modules(vpbench.metrics.__path__)]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from tests.metrics.clips import frame_scores, holes, noisy, score, textured
 from vpbench.errors import ConfigError
 from vpbench.measuring import Comparison
-from vpbench.metrics.ewarp_dis import EwarpDis, WarpErrorDis, dis_flow, visible, warp
+from vpbench.metrics.ewarp_dis import DisFlow, EwarpDis, WarpErrorDis, dis_flow
+from vpbench.metrics.warping import visible
 
 REGIONS = ("frame", "hole", "background")
 
@@ -15,44 +14,6 @@ REGIONS = ("frame", "hole", "background")
 @pytest.fixture
 def clip():
     return textured(5, 64, 96, shift=2)
-
-
-def translation(height, width, x, y):
-    return np.broadcast_to(np.array([x, y], np.float16), (height, width, 2))
-
-
-@pytest.mark.parametrize("shift", [0, 1, 3])
-def test_a_translation_with_its_true_flow_is_explained_completely(shift):
-    first, second = textured(2, 40, 56, shift=shift)
-    forward, backward = translation(40, 56, shift, 0), translation(40, 56, -shift, 0)
-    keep = visible(forward, backward)
-    assert keep.sum() == 40 * (56 - shift)
-    rows, columns = np.nonzero(keep)
-    found = warp(second, columns + float(shift), rows.astype(float))
-    assert np.abs(found - first[keep]).max() < 1e-12
-
-
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 999))
-def test_warp_agrees_with_scipy(seed):
-    image = textured(1, 17, 23, seed=seed)[0]
-    x, y = np.random.default_rng(seed).uniform(-4, 26, (2, 50))
-    expected = [map_coordinates(image[..., c].astype(float), [y, x], order=1, mode="nearest") for c in range(3)]
-    np.testing.assert_allclose(warp(image, x, y), np.transpose(expected), rtol=0, atol=1e-10)
-
-
-def test_inconsistent_flow_is_not_visible():
-    assert not visible(translation(20, 20, 2, 0), translation(20, 20, 2, 0)).any()
-
-
-def test_motion_boundaries_are_not_visible():
-    forward = np.array(translation(20, 20, 0, 0))
-    backward = forward.copy()
-    forward[:, 10:, 0], backward[:, 10:, 0] = 0.5, -0.5
-    expected = np.ones((20, 20), bool)
-    expected[:, 9] = False  # the step from column 9 to 10
-    expected[:, 19] = False  # leaves the frame
-    np.testing.assert_array_equal(visible(forward, backward), expected)
 
 
 def test_flow_points_from_the_first_frame_to_the_second(clip):
@@ -100,22 +61,45 @@ def test_flicker_in_the_hole_does_not_change_the_background(clip):
     assert score(EwarpDis("hole"), result, still, masks).value > 0.0
 
 
-def test_the_flow_is_that_of_the_reference_and_asked_for_once(clip):
-    asked = {}
+def test_the_flow_is_that_of_the_reference_and_stored_for_all_models(clip):
+    kept, computed = {}, []
 
-    def cache(array_id, compute):
-        if array_id not in asked:
-            asked[array_id] = compute()
-        return asked[array_id]
+    def stored(measure, compute):
+        assert measure.reads == {"reference"}
+        if measure.array_id not in kept:
+            computed.append(measure.array_id)
+            kept[measure.array_id] = compute()
+        return kept[measure.array_id]
 
     masks = holes(clip)
-    runs = [WarpErrorDis()(Comparison(noisy(clip, s), clip, masks, reference_arrays=cache)) for s in (5, 5)]
-    assert len(asked) == 1
-    plain = WarpErrorDis()(Comparison(noisy(clip, 5), clip, masks))
-    for key, values in plain.items():
-        np.testing.assert_array_equal(runs[0][key], values)
-        np.testing.assert_array_equal(runs[1][key], values)
-    assert {array.dtype for arrays in asked.values() for array in arrays.values()} == {np.dtype(np.float16), np.dtype(bool)}
+    runs = [WarpErrorDis()(Comparison(noisy(clip, s), clip, masks, stored=stored)) for s in (5, 20)]
+    assert computed == [DisFlow(0).array_id]
+    assert {array.dtype for arrays in kept.values() for array in arrays.values()} == {np.dtype(np.float16), np.dtype(bool)}
+    for run, strength in zip(runs, (5, 20), strict=True):
+        for key, values in WarpErrorDis()(Comparison(noisy(clip, strength), clip, masks)).items():
+            np.testing.assert_array_equal(run[key], values)
+
+
+def test_a_long_clip_has_the_values_of_its_pairs():
+    clip = textured(70, 20, 32, shift=1)
+    prediction, masks = noisy(clip, 10), np.zeros(clip.shape[:3], bool)
+    masks[:, 4:12, 8:20] = True
+    for region in REGIONS:
+        whole = frame_scores(EwarpDis(region), prediction, clip, masks)
+        pairs = [slice(t, t + 2) for t in range(69)]
+        alone = np.concatenate([frame_scores(EwarpDis(region), prediction[p], clip[p], masks[p]) for p in pairs])
+        np.testing.assert_array_equal(whole, alone)
+        assert np.isfinite(whole).all()
+
+
+def test_it_is_not_symmetric(clip):
+    other, masks = noisy(textured(5, 64, 96, seed=3), 10), holes(clip)
+    assert score(EwarpDis(), other, clip, masks).value != pytest.approx(score(EwarpDis(), clip, other, masks).value, rel=0.01)
+
+
+def test_black_videos_score_zero():
+    black = np.zeros((3, 40, 56, 3), np.uint8)
+    assert score(EwarpDis(), black, black, holes(black)).value == 0.0
 
 
 def test_one_frame_is_nan_with_a_reason():

@@ -1,0 +1,53 @@
+"""Kernel video distance; lower is better, unbiased around 0 for equal distributions, shown times 1000.
+
+The paired kernel distance (see ``vpbench.metrics.frechet``) of the features that ``vpbench.metrics.fvd`` compares. Unlike the Fréchet
+distance it has no bias in small sets, so it is the one to trust there. Pairs of windows of one clip do not count: they are not independent.
+Follows KID (Binkowski et al. 2018), with the U-statistic for paired samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpbench.metrics.frechet import kernel_distance, kernel_distance_without
+from vpbench.metrics.i3d_features import Groups, ScoresMetric
+
+
+@dataclass(frozen=True)
+class Kvd(ScoresMetric):
+    """Paired kernel distance of the class scores; see the module's text.
+
+    Needs 2 clips or more. In the ``frame`` of an edit the references are the source clips; the ``hole`` needs true answers.
+
+    Attributes:
+        region: ``frame``, or ``hole`` for the square around the union of the hole in each window.
+        detector: ``i3d``, ``torchscript`` or ``videogpt``.
+        resize: ``squash-antialias``, ``stylegan`` or ``cd``.
+        weights: where the detector's weights come from, see ``Network``.
+
+    Raises:
+        ConfigError: an unknown region or option.
+    """
+
+    name: str = "kvd"
+
+    digits: ClassVar[int] = 3
+    scale: ClassVar[float] = 1e3
+    range: ClassVar[tuple[float, float]] = (-float("inf"), float("inf"))
+
+    @property
+    def variant(self) -> str:
+        """The conventions of the value."""
+        return f"{super().variant},cubic,paired"
+
+    def distance(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> float:
+        """Return the kernel distance over pairs of different clips."""
+        return kernel_distance(x, y, groups)
+
+    def without(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> NDArray[np.float64]:
+        """Return the distances without each group of rows."""
+        return kernel_distance_without(x, y, groups)
