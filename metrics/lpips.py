@@ -134,7 +134,7 @@ class Lpips(ClipMetric):
 
     Attributes:
         region: ``frame``, ``hole`` or ``background``.
-        net: ``alex``, ``squeeze`` or ``vgg``.
+        net: ``alex``, ``squeeze`` or ``vgg``; frames of 480x720 take 0.9 GB of memory, with ``vgg`` 1.8 GB.
         weights: of the network: empty for the table's files, the path of a file, or ``random-<seed>``.
         onesided: blacken the hole in the prediction instead; only in the background.
         variants: what the pass computes: metrics with equal variants share one.

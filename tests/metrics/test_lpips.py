@@ -310,6 +310,22 @@ def test_a_damaged_file_is_refused(tmp_path, content):
         lpips_network.load("alex", Weights("alexnet", path, "torch-state-dict", None, "x"), "cpu")
 
 
+class Code:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_code_in_a_file_is_not_run(tmp_path):
+    path, written = tmp_path / "alexnet.pth", tmp_path / "written"
+    torch.save({"features.0.weight": Code(written)}, path)
+    with pytest.raises(WeightsError, match=r"alexnet.pth: not a state dict"):
+        lpips_network.load("alex", Weights("alexnet", path, "torch-state-dict", None, "x"), "cpu")
+    assert not written.exists()
+
+
 def test_heads_with_another_hash_are_refused(monkeypatch):
     monkeypatch.setitem(lpips_network.HEADS, "alex", "0" * 64)
     with pytest.raises(WeightsError, match=r"alex.pth: sha256 df73285e35b22355.*expected 0000"):
