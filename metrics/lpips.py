@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +73,7 @@ class LpipsPass(Measure):
         """The network whose features are compared; the linear heads come with the package ``lpips``."""
         return (Network(NETWORKS[self.net], self.source),)
 
-    def __call__(self, comparison: Comparison) -> dict[str, NDArray[np.float64]]:
+    def __call__(self, comparison: Comparison) -> dict[str, NDArray[Any]]:
         """Return the distances of one comparison.
 
         Raises:
