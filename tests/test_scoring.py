@@ -19,6 +19,7 @@ from vpbench.errors import ConfigError
 from vpbench.running import Result, Run
 from vpbench.scoring import Protocol
 from vpbench.tables import load_summaries, rank
+from vpbench.views import View
 
 Execute = Callable[..., Result]
 LETTERS = "abcde"
@@ -94,6 +95,13 @@ def test_frames_and_clips_weigh_differently_when_lengths_differ(config: dict[str
     assert values["frames"]["value"] == pytest.approx((2 * a + 7 * b) / 9, rel=1e-12)
 
 
+def test_a_mean_of_frames_is_signed_as_neither_pooled_nor_capped() -> None:
+    leaf = {"name": "x", "metrics": {"psnr": {"_target_": "vpbench.metrics.psnr.Psnr", "regions": ["frame"]}}}
+    signatures = [Protocol.of({**leaf, "average": average}).columns[0].signature(View()) for average in ("clips", "frames")]
+    assert "|pooled,rgb,cap=100|" in signatures[0]
+    assert "|rgb|" in signatures[1]
+
+
 def test_an_infinite_mean_is_no_number_and_says_why(run: Execute) -> None:
     leaf = {**toy_metrics.leaf(infinite=True), "average": "frames"}
     result = run(protocol=leaf)
@@ -142,7 +150,7 @@ class TestWeights:
     ) -> None:
         self._nowhere(monkeypatch, tmp_path)
         leaf = toy_metrics.leaf()
-        leaf["metrics"]["learned"] = {**leaf["metrics"]["distance"], "source": str(tmp_path / "alexnet.pth")}
+        leaf["metrics"]["learned"] = {**leaf["metrics"]["distance"], "source": "search"}
         result = run(protocol=leaf)
         assert result.ok == 5
         assert list(result.absent) == ["learned[frame]"]
@@ -154,13 +162,18 @@ class TestWeights:
     def test_missing_error_stops_before_any_model_runs(self, run: Execute, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         self._nowhere(monkeypatch, tmp_path)
         calls = tmp_path / "calls"
-        leaf = {**toy_metrics.leaf(source=str(tmp_path / "alexnet.pth")), "missing": "error"}
+        leaf = {**toy_metrics.leaf(source="search"), "missing": "error"}
         with pytest.raises(ConfigError, match=r"(?s)protocol\.missing=error.*alexnet"):
             run(protocol=leaf, model=custom("counts_calls", log=str(calls)))
         assert not calls.exists()
 
+    def test_a_named_file_that_cannot_be_used_is_an_error_whatever_is_missing(self, run: Execute, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"(?s)protocol\.weights.*alexnet\.pth"):
+            run(protocol={**toy_metrics.leaf(source=str(tmp_path / "alexnet.pth")), "missing": "skip"})
+
     def test_stored_arrays_are_still_scored_when_the_weights_are_gone(self, run: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
-        leaf = toy_metrics.leaf(source="random-0")
+        leaf = toy_metrics.leaf(source="search")
+        monkeypatch.setattr("vpbench.weights.missing", lambda network: "")
         before = columns(run(protocol=leaf))
         monkeypatch.setattr("vpbench.weights.missing", lambda network: "alexnet is gone")
         assert columns(run(protocol=leaf)) == before

@@ -31,7 +31,7 @@ class Means(Measure):
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        return (Network("alexnet", self.source),) if self.source else ()
+        return (Network("alexnet", "" if self.source == "search" else self.source),) if self.source else ()
 
     def __call__(self, comparison: Comparison) -> dict[str, NDArray[Any]]:
         passes.append(self.of)

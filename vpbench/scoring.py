@@ -60,9 +60,11 @@ class Column:
 
     def signature(self, view: View) -> str:
         """The string that fixes a value's meaning; values with different signatures never share a rank."""
-        metric = self.metric
+        metric, variant = self.metric, self.metric.variant
+        if self.average in ("frame_means", "frames"):  # of the frames' own values, which are neither pooled nor capped
+            variant = ",".join(part for part in variant.split(",") if part != "pooled" and not part.startswith("cap="))
         tags = view.tags(metric.measure.reads) or "reference"
-        return f"{self.name}|{metric.variant}|{metric.measure.array_id}|track={tags}|mean={self.average}|v{metric.version}"
+        return f"{self.name}|{variant}|{metric.measure.array_id}|track={tags}|mean={self.average}|v{metric.version}"
 
     def missing(self) -> str:
         """Why its networks cannot run, empty when they can."""
@@ -132,9 +134,12 @@ class Protocol:
         """Columns whose weights are missing, with the reason.
 
         Raises:
-            ConfigError: there are any and the protocol says ``missing: error``.
+            ConfigError: there are any and the protocol says ``missing: error``, or the configuration names a file that cannot be used.
         """
         found = {column.name: reason for column in self.columns if (reason := column.missing())}
+        for column in self.columns:
+            if column.name in found and any(network.source for network in column.metric.measure.networks):
+                raise ConfigError(f"protocol.weights, for {column.name}: {found[column.name]}")
         if found and self.missing == "error":
             reasons: dict[str, list[str]] = {}
             for name, reason in found.items():
