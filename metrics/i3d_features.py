@@ -38,7 +38,7 @@ LOW: dict[InputRange, float] = {"0-1": 0.0, "-1-1": -1.0}
 WINDOW = 16  # frames, of the class scores
 SIDE = 224  # pixels, of the class scores
 SCORES, POOLED = 400, 1024  # dimensions
-BATCH = 4  # windows of 224x224 on a CPU
+BATCH = 1  # windows of 224x224 on a CPU; more need 0.1 GB each
 BYTES_PER_PIXEL = 150  # device memory of a window, per pixel and frame
 Groups = NDArray[np.int64]
 
