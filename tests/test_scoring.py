@@ -136,6 +136,18 @@ def test_two_halves_merge_to_the_whole_bit_for_bit(config: dict[str, Any], tmp_p
     assert halves == whole
 
 
+def test_two_halves_merge_to_the_fvd_and_kvd_of_the_whole_bit_for_bit(config: dict[str, Any], tmp_path: Path) -> None:
+    leaf = {"name": "sets", "metrics": {}}
+    for name in ("Fvd", "Kvd"):
+        leaf["metrics"][name.lower()] = {"_target_": f"vpbench.metrics.{name.lower()}.{name}", "regions": ["frame"], "weights": "random-0"}
+    base = {**config, "protocol": leaf, "benchmark": {"_target_": "tests.toy.Toy", "count": 4}}
+    whole = columns(Run({**base, "out": str(tmp_path / "whole")}).execute())
+    for half in (["d", "b"], ["a", "c"]):
+        halves = columns(Run({**base, "out": str(tmp_path / "halves"), "clips": half}).execute())
+    assert halves == whole
+    assert all(column["value"] is not None for column in whole.values())
+
+
 def test_an_edit_without_a_known_result_counts_only_against_the_source(config: dict[str, Any]) -> None:
     config["benchmark"] = {"_target_": "tests.toy.Toy", "names": ["a", "edit"]}
     column = columns(Run({**config, "protocol": toy_metrics.leaf()}).execute())["distance[frame]"]
