@@ -37,7 +37,7 @@ class ClipEncoder:
     """A network on its device.
 
     Attributes:
-        model: ``open_clip``'s CLIP, in float32.
+        model: ``open_clip``'s CLIP, in float32, its image tower lightened (``vpbench.metrics.clip_tower``).
         device: a torch device.
     """
 
@@ -95,6 +95,15 @@ def load(network: Network, device: str) -> ClipEncoder:
     Raises:
         WeightsError: the weights are missing, damaged or of another network.
     """
+    from vpbench.metrics.clip_tower import lighten
+
+    model = plain_model(network, device)
+    lighten(model.visual, device)
+    return ClipEncoder(model, device)
+
+
+def plain_model(network: Network, device: str) -> Any:
+    """Return ``open_clip``'s CLIP as it is, with the network's weights; raises as ``load`` does."""
     import open_clip
     import torch
 
@@ -104,7 +113,7 @@ def load(network: Network, device: str) -> ClipEncoder:
     model.load_state_dict(parameters(located, model), assign=True)
     length = model.context_length
     model.attn_mask = torch.full((length, length), float("-inf")).triu_(1)  # causal; not among the parameters
-    return ClipEncoder(model.to(device).requires_grad_(False).eval(), device)
+    return model.to(device).requires_grad_(False).eval()
 
 
 def _unit(features: torch.Tensor) -> NDArray[np.float32]:

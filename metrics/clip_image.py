@@ -36,7 +36,7 @@ Crop = Literal["center", "cover", "hole_box", "masked_center", "squash", "masked
 CROPS: tuple[Crop, ...] = get_args(Crop)
 SMALLEST_HOLE = 0.0005  # of the frame
 NEARLY_SQUARE = 1.1
-IMAGES_AT_ONCE = 4  # on the CPU
+IMAGES_AT_ONCE = {"clip-vit-b32": 8, "clip-vit-l14": 1}  # on the CPU; one image of ViT-L/14 fills the cores, and its layers the caches
 CUDA_BYTES_PER_IMAGE = 64 << 20  # from above, ViT-L/14 in float32
 
 
@@ -64,7 +64,7 @@ class ClipImages(Measure):
     def array_id(self) -> str:
         """The name of the stored arrays."""
         resizer = "bilinear01" if self.crop.endswith("squash") else "bicubic"
-        return f"clip_images-{weights.label(self.networks[0])}-{self.of}-{self.crop}-{resizer}-{self.precision}-v1"
+        return f"clip_images-{weights.label(self.networks[0])}-{self.of}-{self.crop}-{resizer}-{self.precision}-v2"
 
     @property
     def reads(self) -> frozenset[Part]:
@@ -104,7 +104,7 @@ class ClipImages(Measure):
 
         embeddings = np.full((len(frames), squares, encoder.width), np.nan, np.float32)
         if used:
-            size = batch_size(comparison.device, IMAGES_AT_ONCE, CUDA_BYTES_PER_IMAGE)
+            size = batch_size(comparison.device, IMAGES_AT_ONCE[self.network], CUDA_BYTES_PER_IMAGE)
             embeddings[used] = in_batches(encode, len(items), size).reshape(len(used), squares, -1)
         return {"embeddings": embeddings}
 

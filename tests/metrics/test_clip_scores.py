@@ -10,7 +10,7 @@ from tests.parity.clip_recipe import LONG, OTHER_LONG, SHORT, TINY, state, tiny_
 from vpbench.errors import ConfigError
 from vpbench.measuring import Comparison, Network
 from vpbench.metrics import clip_encoder
-from vpbench.metrics.clip_image import ClipImages
+from vpbench.metrics.clip_image import IMAGES_AT_ONCE, ClipImages
 from vpbench.metrics.clip_tc import ClipTc
 from vpbench.metrics.clip_text import ClipSimilarity, ClipText, ClipTexts
 from vpbench.weights import Weights, WeightsError
@@ -68,7 +68,7 @@ def test_equal_inputs_give_equal_bits(metric):
 def test_embeddings_do_not_depend_on_the_batch(crop, monkeypatch):
     found = []
     for size in (1, 3, 16):
-        monkeypatch.setattr("vpbench.metrics.clip_image.IMAGES_AT_ONCE", size)
+        monkeypatch.setitem(IMAGES_AT_ONCE, "clip-vit-l14", size)
         found.append(ClipImages(source=SOURCE, crop=crop)(compared(5))["embeddings"])
     assert found[0].dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(found[0], axis=-1), 1, rtol=1e-6)
@@ -78,7 +78,7 @@ def test_embeddings_do_not_depend_on_the_batch(crop, monkeypatch):
 
 def test_cosines_are_those_of_the_network_run_by_hand():
     comparison = compared(2)
-    model = clip_encoder.load(Network("clip-vit-l14", SOURCE), "cpu").model
+    model = clip_encoder.plain_model(Network("clip-vit-l14", SOURCE), "cpu")
     from vpbench.metrics.clip_image import seen
     from vpbench.metrics.clip_tokens import caption_ids
 

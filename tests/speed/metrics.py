@@ -65,9 +65,9 @@ class Official:
         if "lpips" in blocks:
             self.lpips = official_metric().to(self.device)
         if "clip" in blocks:
-            self.clip = clip_encoder.load(Network("clip-vit-l14", SOURCE), self.device).model
+            self.clip = clip_encoder.plain_model(Network("clip-vit-l14", SOURCE), self.device)
         if "tc" in blocks:
-            self.clip_b = clip_encoder.load(Network("clip-vit-b32", SOURCE), self.device).model
+            self.clip_b = clip_encoder.plain_model(Network("clip-vit-b32", SOURCE), self.device)
         if "i3d" in blocks:
             self.i3d = i3d.load(Network("i3d-rgb-imagenet", SOURCE), self.device, 1e-3, "instance")
 
