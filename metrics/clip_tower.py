@@ -26,7 +26,7 @@ def lighten(visual: Any, device: str) -> None:
 
 
 def _has_onednn() -> bool:
-    return torch.backends.mkldnn.is_available() and all(
+    return torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
         hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
     )
 

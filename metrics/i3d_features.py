@@ -297,7 +297,7 @@ class FeatureMetric(SetMetric):
             notes.insert(0, f"n={len(x)} < {x.shape[1]} features: compare only equal n and clip lists")
         groups = np.repeat(np.arange(len(used)), sizes)
         without = dict(zip(used, map(float, self.without(x, y, groups)), strict=True)) if len(used) > 2 else {}
-        return SetValue(self.distance(x, y, groups), len(x), without, "; ".join(notes))
+        return SetValue(self.distance(x, y, groups), len(x), without, "; ".join(notes), x.shape[1])
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -13,12 +14,13 @@ import numpy as np
 import pytest
 
 from tests import toy_metrics
-from tests.conftest import custom
+from tests.conftest import composed_protocol, custom
 from tests.toy import toy_clip
 from vpbench.errors import ConfigError
+from vpbench.results import load_summaries
 from vpbench.running import Result, Run
 from vpbench.scoring import Protocol
-from vpbench.tables import load_summaries, rank
+from vpbench.tables import rank
 from vpbench.views import View
 
 Execute = Callable[..., Result]
@@ -117,8 +119,8 @@ def test_a_set_has_a_value_and_a_jackknife_over_clips(run: Execute) -> None:
     column = columns(run(protocol=toy_metrics.leaf()))["spread[frame]"]
     assert column["average"] == "set"
     assert column["n"] == 5
-    assert sorted(column["leave_one_out"]) == list(LETTERS)
-    without = np.array(list(column["leave_one_out"].values()))
+    without = np.array(column["leave_one_out"])  # in the order of clips.names
+    assert len(without) == len(LETTERS)
     assert column["standard_error"] == pytest.approx(np.sqrt(4 / 5 * np.square(without - without.mean()).sum()), rel=1e-12)
 
 
@@ -233,3 +235,26 @@ def test_damaged_reference_arrays_are_computed_again(run: Execute, config: dict[
 def test_a_misspelt_switch_lists_the_valid_ones(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Protocol.of({**toy_metrics.leaf(), **change})
+
+
+def test_the_summary_holds_every_clips_value_and_properties(run: Execute) -> None:
+    result = run()
+    summary = json.loads((result.scores[0] / "summary.json").read_text())
+    names = summary["clips"]["names"]
+    lines = list(csv.DictReader(io.StringIO((result.scores[0] / "clips.csv").read_text())))
+    assert [line["clip"] for line in lines] == names == list(LETTERS)
+    for column in summary["columns"]:
+        assert [line[column["column"]] for line in lines] == ["" if v is None else repr(float(v)) for v in column["values"]]
+    a = summary["clips"]["properties"]["a"]
+    assert a["frames"] == 4
+    assert a["seconds"] == a["frames"] / a["fps"]
+    assert 0 < a["coverage"] < 1
+
+
+def test_frames_have_their_values_beside_the_clips(run: Execute) -> None:
+    result = run(protocol=composed_protocol("pixels"))
+    lines = list(csv.DictReader(io.StringIO((result.scores[0] / "frames" / "a.csv").read_text())))
+    assert [line["frame"] for line in lines] == ["0", "1", "2", "3"]
+    mse = [float(line["mse[frame]"]) for line in lines]
+    column = next(c for c in columns(result).values() if c["column"] == "mse[frame]")
+    assert np.mean(mse) == pytest.approx(column["values"][0], rel=1e-12)

@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from vpbench.errors import DataError
+from vpbench.results import SCHEMA, load_summaries
 from vpbench.table_formats import TIDY, markdown, tidy_csv, wide_csv
-from vpbench.tables import Group, Row, Table, load_summaries, print_table, rank, write_tables
+from vpbench.tables import Group, Row, Table, print_table, rank, write_tables
 
 
 def column(name: str, value: float | None, **changes: Any) -> dict[str, Any]:
@@ -36,6 +37,7 @@ def column(name: str, value: float | None, **changes: Any) -> dict[str, Any]:
         "exact_frames": 0,
         "absent": "",
         "unranked": "",
+        "average": "clips",
         **changes,
     }
 
@@ -56,7 +58,7 @@ class Runs:
 
     def __call__(self, model: str, *columns: dict[str, Any], run: str = "", folder: str = "", ok: int = 8, **changes: Any) -> Path:
         summary = {
-            "schema": 2,
+            "schema": SCHEMA,
             "benchmark": {
                 "name": changes.pop("benchmark", "demo"),
                 "fingerprint": changes.pop("fingerprint", "0123456789abcdef"),
@@ -66,7 +68,14 @@ class Runs:
             "run": run or f"{model}-1a2b",
             "protocol": "pixels",
             "track": "raw",
-            "clips": {"total": 8, "ok": ok, "failed": changes.pop("failed", []), "missing": []},
+            "clips": {
+                "total": 8,
+                "ok": ok,
+                "names": [f"clip{i}" for i in range(ok)],
+                "properties": {},
+                "failed": changes.pop("failed", []),
+                "missing": [],
+            },
             "mean_rank": [c["column"] for c in columns],
             "columns": list(columns),
             **changes,
@@ -127,8 +136,8 @@ class TestReading:
         [
             pytest.param("{", "cannot be read as JSON", id="not JSON"),
             pytest.param("[]", "expected a JSON object", id="a list"),
-            pytest.param('{"schema": 3}', "has schema 3, this vpbench reads 2", id="of a newer version"),
-            pytest.param('{"schema": 2}', "is not a summary", id="without content"),
+            pytest.param('{"schema": 4}', "has schema 4, this vpbench reads 3", id="of a newer version"),
+            pytest.param('{"schema": 3}', "is not a summary", id="without content"),
         ],
     )
     def test_a_file_that_is_no_summary_is_named(self, runs: Runs, text: str, message: str) -> None:

@@ -136,7 +136,8 @@ def show(jobs: Sequence[Path], outcomes: Sequence[dict[str, Any]], leaderboard: 
     """Print the ranked table of all jobs, then what failed and where its log is."""
     from rich.console import Console
 
-    from vpbench.tables import absent_metrics, load_summaries, print_table, rank, write_tables
+    from vpbench.results import load_summaries
+    from vpbench.tables import absent_metrics, print_table, rank, write_tables
 
     runs = list(dict.fromkeys(Path(outcome["run"]) for outcome in outcomes if outcome["run"] and any_scores(Path(outcome["run"]))))
     console = Console()

@@ -151,7 +151,8 @@ def _weights_parser(parser: argparse.ArgumentParser) -> None:
 def _rank(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from vpbench.tables import load_summaries, print_table, rank, write_tables
+    from vpbench.results import load_summaries
+    from vpbench.tables import print_table, rank, write_tables
 
     table = rank(load_summaries(options.runs)) if options.out is None else write_tables(options.runs, options.out)
     print_table(table, Console())

@@ -146,12 +146,14 @@ class SetValue:
         n: feature vectors that contributed.
         leave_one_out: the value without each clip, by the clip's name (for the jackknife); empty where it is undefined.
         reason: why ``value`` is nan, or what a reader must know of it; empty otherwise.
+        dimensions: the length of a feature vector; 0 where the metric has none.
     """
 
     value: float
     n: int
     leave_one_out: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    dimensions: int = 0
 
 
 @dataclass(frozen=True)

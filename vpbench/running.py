@@ -22,6 +22,7 @@ from vpbench.configuration import MODEL_KEYS, build, check_leaf, import_target, 
 from vpbench.errors import ConfigError, DataError, StorageError
 from vpbench.models import Model, implementation_version
 from vpbench.prefetch import prefetched
+from vpbench.properties import properties
 from vpbench.scoring import ClipStore, Protocol, Scored, measure_clip, write_scores
 from vpbench.storage import Claim, cannot_write, clear_leftovers, read_json, sha256_file, sha256_json, to_json, write_json, write_once
 from vpbench.views import View
@@ -221,10 +222,10 @@ class Run:
         try:
             if isinstance(clip, Exception):
                 raise clip
-            record.update(operation=clip.operation, has_truth=clip.has_truth, frames=len(clip.frames), fps=clip.fps)
+            record.update(has_truth=clip.has_truth, properties=properties(clip))
             known = self.record(name)
             if known is not None and self.is_generated(name):
-                record, stored = known, self._stored(name)
+                record, stored = {**known, **record}, self._stored(name)
             else:
                 stage = "generate"
                 prediction = self.model.predict(clip, self.seed)
@@ -298,7 +299,11 @@ class Run:
         scores = []
         for view in self.views:
             scored = {
-                name: Scored(self._arrays(name, record["prediction"], view), bool(record["has_truth"]) or view.against == "source")
+                name: Scored(
+                    self._arrays(name, record["prediction"], view),
+                    bool(record["has_truth"]) or view.against == "source",
+                    dict(record.get("properties", {})),
+                )
                 for name, record in done.items()
             }
             scores.append(write_scores(self.folder, header, self.protocol, view, scored, failed, names, self.absent))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -22,10 +22,10 @@ from vpbench.clip import Clip, Frames
 from vpbench.configuration import PROTOCOL_KEYS, TRACKS, build, check_keys, check_leaf, unknown_name
 from vpbench.errors import ConfigError, StorageError
 from vpbench.measuring import Arrays, ClipMetric, ClipValue, Compute, Measure, Metric, Region, SetMetric, SetValue, frame_mean
+from vpbench.results import SCHEMA
 from vpbench.storage import cached_arrays, read_arrays, write_arrays, write_bytes, write_json
 from vpbench.views import View
 
-SUMMARY_SCHEMA = 2
 PREDICTION = "_prediction"  # the array that ties measures to the prediction they were made from
 NO_TRUTH = "the hole has no true answer (an edit without a known result)"
 REFERENCE_FREE_REGION = "background"  # the only region where the source is the truth whatever the operation
@@ -261,10 +261,11 @@ def measure_clip(store: ClipStore, clip: Clip, prediction: Frames, measures: Map
 
 @dataclass(frozen=True)
 class Scored:
-    """A clip whose passes are stored: where, and whether its hole has a true answer."""
+    """A clip whose passes are stored: where, whether its hole has a true answer, and what was measured of the clip itself."""
 
     store: ClipStore
     has_truth: bool
+    properties: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_scores(
@@ -277,7 +278,7 @@ def write_scores(
     names: Sequence[str],
     absent: Mapping[str, str],
 ) -> Path:
-    """Derive ``clips.csv`` and ``summary.json`` of one protocol and view from the stored measures.
+    """Derive ``clips.csv``, ``frames/<clip>.csv`` and ``summary.json`` of one protocol and view from the stored measures.
 
     Args:
         run: the run folder.
@@ -297,8 +298,9 @@ def write_scores(
     present = [column for column in protocol.columns if column.name not in gone]
     values: dict[str, dict[str, ClipValue]] = {c.name: {} for c in present if isinstance(c.metric, ClipMetric)}
     sets: dict[str, dict[str, Arrays]] = {c.name: {} for c in present if isinstance(c.metric, SetMetric)}
+    folder = run / "scores" / f"{protocol.name}-{view.track}"
+    read = {c.metric.measure.array_id: c.metric.measure for c in present}
     for clip in sorted(done):
-        read = {c.metric.measure.array_id: c.metric.measure for c in present}
         arrays = {name: _stored(done[clip].store, measure) for name, measure in read.items()}
         for column in present:
             if isinstance(column.metric, SetMetric):
@@ -306,15 +308,16 @@ def write_scores(
                     sets[column.name][clip] = arrays[column.metric.measure.array_id]
             else:
                 values[column.name][clip] = column.clip(arrays[column.metric.measure.array_id], done[clip].has_truth)
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["clip", *values])
-    for clip in sorted(done):
-        row = (values[name][clip].value for name in values)
-        writer.writerow([clip, *("" if math.isnan(value) else repr(float(value)) for value in row)])  # inf is written as such
-    folder = run / "scores" / f"{protocol.name}-{view.track}"
-    write_bytes(folder / "clips.csv", text.getvalue().encode())
+        curves = {
+            name: column.metric.frames(arrays[column.metric.measure.array_id])
+            for name, column in ((c.name, c) for c in present)
+            if isinstance(column.metric, ClipMetric) and values[name][clip].n
+        }
+        longest = max(map(len, curves.values()), default=0)
+        rows = ([t, *(c[t] if t < len(c) else math.nan for c in curves.values())] for t in range(longest))
+        write_bytes(folder / "frames" / f"{clip}.csv", _csv(["frame", *curves], rows))
+    lines = ([clip, *(values[name][clip].value for name in values)] for clip in sorted(done))
+    write_bytes(folder / "clips.csv", _csv(["clip", *values], lines))
     columns = []
     for column in protocol.columns:
         if column.name in gone:
@@ -327,13 +330,15 @@ def write_scores(
     write_json(
         folder / "summary.json",
         {
-            "schema": SUMMARY_SCHEMA,
+            "schema": SCHEMA,
             **header,
             "protocol": protocol.name,
             "track": view.track,
             "clips": {
                 "total": len(names),
                 "ok": len(done),
+                "names": sorted(done),
+                "properties": {clip: dict(done[clip].properties) for clip in sorted(done)},
                 "failed": [{"clip": clip, "reason": failed[clip]} for clip in sorted(failed)],
                 "missing": sorted(set(names) - set(done) - set(failed)),
             },
@@ -342,6 +347,16 @@ def write_scores(
         },
     )
     return folder
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """A table whose first column is a name or number; nan is left empty, inf is written as such."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for first, *values in rows:
+        writer.writerow([first, *("" if math.isnan(value) else repr(float(value)) for value in values)])
+    return text.getvalue().encode()
 
 
 def _all_stored(column: Column, done: Mapping[str, Scored]) -> bool:
@@ -389,6 +404,8 @@ def _of_clips(column: Column, values: Mapping[str, ClipValue]) -> dict[str, Any]
         "excluded": excluded,
         "exact_frames": sum(value.exact for value in values.values()),
         "excluded_frames": sum(value.excluded for value in values.values()),
+        "values": [_json_number(values[clip].value) for clip in sorted(values)],
+        "clip_frames": [values[clip].n for clip in sorted(values)],
     }
 
 
@@ -406,10 +423,16 @@ def _of_set(metric: SetMetric, clips: Mapping[str, Arrays], names: Sequence[str]
         "exact_frames": 0,
         "excluded_frames": 0,
         "vectors": found.n,
-        "leave_one_out": {clip: value for clip, value in without.items() if math.isfinite(value)},
+        "dimensions": found.dimensions,
+        "leave_one_out": [_json_number(without.get(name, math.nan)) for name in names] if without else [],
         "standard_error": _jackknife(list(without.values())),
         "note": found.reason if defined else "",
     }
+
+
+def _json_number(value: float) -> float | str | None:
+    """JSON knows neither nan nor infinity: they become null and text."""
+    return None if math.isnan(value) else value if math.isfinite(value) else repr(value)
 
 
 def _jackknife(values: Sequence[float]) -> float | None:

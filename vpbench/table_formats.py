@@ -12,7 +12,8 @@ import io
 import re
 from typing import Any
 
-from vpbench.tables import Cell, Group, Row, Table, absent_metrics
+from vpbench.results import Cell
+from vpbench.tables import Group, Row, Table, absent_metrics
 
 TIDY = (
     *("benchmark", "fingerprint", "protocol", "track", "slice", "model", "run", "metric", "region", "unit", "direction"),

@@ -8,106 +8,19 @@ is ranked among those rows that agree on it.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vpbench.errors import DataError, StorageError
-from vpbench.storage import read_json
+from vpbench.results import Cell, Summary, load_summaries, order
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-SCHEMA = 2
 NO_LIMIT = 100_000  # characters: a width in which every table fits
 WIDE = 300  # columns of text where standard output is no terminal: nothing is cut
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One value of a run: a metric in a region, with all that tables need to know of it.
-
-    Attributes:
-        column: ``metric[region]``.
-        value: unrounded mean over clips in the metric's natural unit; None where undefined or absent.
-        n: clips that contributed.
-        excluded: names of scored clips for which the metric is undefined, with the reason.
-        scale: people's tables show ``value * scale``.
-        digits: decimals in people's tables.
-        absent: why the column could not be computed at all (missing weights); empty when it could.
-        unranked: why its values are shown but never ranked; empty when they are.
-        note: what a reader must know of the value.
-        standard_error: of a set metric, by the jackknife over clips.
-    """
-
-    metric: str
-    region: str
-    column: str
-    unit: str
-    direction: str
-    digits: int
-    scale: float
-    signature: str
-    value: float | None
-    n: int
-    excluded: tuple[tuple[str, str], ...]
-    exact_frames: int
-    absent: str = ""
-    unranked: str = ""
-    note: str = ""
-    standard_error: float | None = None
-
-    @property
-    def header(self) -> str:
-        """Name, unit and arrow, e.g. ``psnr[hole] (dB) ↑``."""
-        unit = f" ({self.unit})" if self.unit else ""
-        scale = f" x{self.scale:g}" if self.scale != 1 else ""
-        return f"{self.column}{unit}{scale} {'↑' if self.direction == 'higher' else '↓'}"
-
-    @property
-    def text(self) -> str:
-        """The value as people read it; empty where there is none."""
-        return "" if self.value is None else f"{self.value * self.scale:.{self.digits}f}"
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One run under one protocol and track."""
-
-    benchmark: str
-    fingerprint: str
-    model: str
-    needs_reference: bool
-    may_rank: bool
-    run: str
-    protocol: str
-    track: str
-    ok: int
-    total: int
-    failed: int
-    mean_rank: tuple[str, ...]
-    cells: tuple[Cell, ...]
-
-    @property
-    def group(self) -> tuple[str, str, str, str]:
-        """What rows of one table share."""
-        return (self.benchmark, self.fingerprint, self.protocol, self.track)
-
-    def cell(self, column: str) -> Cell | None:
-        """The cell of a column, where this run has it."""
-        return next((cell for cell in self.cells if cell.column == column), None)
-
-    @property
-    def unranked(self) -> str:
-        """Why this row takes no part in the ranking; empty when it does."""
-        if self.needs_reference:
-            return "sees hole"
-        if self.ok != self.total:
-            return f"{self.ok}/{self.total} clips" + (f", {self.failed} failed" if self.failed else "")
-        return "" if self.may_rank else "not ranked: floor/ceiling row"
 
 
 @dataclass(frozen=True)
@@ -175,92 +88,6 @@ class Table:
     groups: tuple[Group, ...]
 
 
-def load_summaries(runs: Sequence[Path]) -> list[Summary]:
-    """Read every ``scores/*/summary.json`` of run folders, or of folders that hold run folders.
-
-    Folders whose name begins with ``.`` or ``_`` are skipped. A run named twice counts once, and so does an identical copy of it.
-
-    Raises:
-        DataError: a path without scores, or a file that is no summary of ours; names it.
-    """
-    found: dict[Path, Summary] = {}
-    for run in runs:
-        files = list(_summary_files(Path(run)))
-        if not files:
-            raise DataError(f"{run}: holds no scores (looked for scores/*/summary.json). Give a run folder, or run `vpbench run` first.")
-        for file in files:
-            found.setdefault(file.resolve(), _summary(file))
-    return sorted(dict.fromkeys(found.values()), key=_order)
-
-
-def _order(summary: Summary) -> tuple[str, ...]:
-    return (*summary.group, summary.model, summary.run, repr(summary))  # the last decides between different runs of one id
-
-
-def _summary_files(folder: Path) -> Iterator[Path]:
-    if (folder / "scores").is_dir():
-        yield from sorted(folder.glob("scores/*/summary.json"))
-    elif folder.is_dir():
-        for child in sorted(folder.iterdir()):
-            if child.is_dir() and not child.name.startswith((".", "_")):
-                yield from _summary_files(child)
-
-
-def _summary(file: Path) -> Summary:
-    try:
-        found = read_json(file)
-    except StorageError as error:
-        raise DataError(str(error)) from error
-    if found.get("schema") != SCHEMA:
-        raise DataError(
-            f"{file}: has schema {found.get('schema')!r}, this vpbench reads {SCHEMA}. Run the same `vpbench run` command again."
-        )
-    try:
-        return Summary(
-            benchmark=str(found["benchmark"]["name"]),
-            fingerprint=str(found["benchmark"]["fingerprint"]),
-            model=str(found["model"]["name"]),
-            needs_reference=bool(found["model"]["needs_reference"]),
-            may_rank=bool(found["model"]["ranked"]),
-            run=str(found["run"]),
-            protocol=str(found["protocol"]),
-            track=str(found["track"]),
-            ok=int(found["clips"]["ok"]),
-            total=int(found["clips"]["total"]),
-            failed=len(found["clips"]["failed"]),
-            mean_rank=tuple(str(name) for name in found["mean_rank"]),
-            cells=tuple(_cell(column) for column in found["columns"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{file}: is not a summary ({error!r}). Run the same `vpbench run` command again.") from error
-
-
-def _cell(column: dict[str, Any]) -> Cell:
-    value = None if column["value"] is None else float(column["value"])
-    if value is not None and not math.isfinite(value):
-        raise ValueError(f"{column['column']} is {value}")
-    if column["direction"] not in ("higher", "lower"):
-        raise ValueError(f"direction {column['direction']!r}")
-    return Cell(
-        metric=str(column["metric"]),
-        region=str(column["region"]),
-        column=str(column["column"]),
-        unit=str(column["unit"] or ""),
-        direction=column["direction"],
-        digits=int(column["digits"]),
-        scale=float(column["scale"]),
-        signature=str(column["signature"]),
-        value=value,
-        n=int(column["n"]),
-        excluded=tuple(sorted((str(clip["clip"]), str(clip["reason"])) for clip in column["excluded"])),
-        exact_frames=int(column["exact_frames"]),
-        absent=str(column["absent"]),
-        unranked=str(column["unranked"]),
-        note=str(column.get("note", "")),
-        standard_error=None if column.get("standard_error") is None else float(column["standard_error"]),
-    )
-
-
 def absent_metrics(absent: Mapping[str, str]) -> dict[str, str]:
     """Columns that could not be computed, one entry per metric and reason.
 
@@ -277,7 +104,7 @@ def absent_metrics(absent: Mapping[str, str]) -> dict[str, str]:
 def rank(summaries: Iterable[Summary]) -> Table:
     """Rank the rows of every group; see the module's text for which rows take part."""
     groups: dict[tuple[str, str, str, str], list[Summary]] = {}
-    for summary in sorted(summaries, key=_order):
+    for summary in sorted(summaries, key=order):
         groups.setdefault(summary.group, []).append(summary)
     return Table(tuple(_group(key, groups[key]) for key in sorted(groups)))
 

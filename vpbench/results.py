@@ -1,0 +1,259 @@
+"""Results as commands read them: the summaries of runs, and files that hold the same (submissions, saved baselines).
+
+Neither torch nor any metric is needed: a summary holds the metadata of its columns and their values per clip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vpbench.errors import DataError
+
+SCHEMA = 3  # of summary.json
+SUBMISSIONS = "submissions"  # the folder of a leaderboard that holds summaries, one file each
+Values = NDArray[np.float64]
+
+
+def _none() -> Values:
+    return np.empty(0)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One column of a run: a metric in a region, with all that tables need to know of it.
+
+    Attributes:
+        column: ``metric[region]``.
+        average: ``clips``, ``frame_means``, ``frames`` (the mean weighs every clip by its frames) or ``set``.
+        value: unrounded, in the metric's natural unit; None where undefined or absent.
+        n: clips that contributed.
+        excluded: names of scored clips for which the metric is undefined, with the reason.
+        scale: people's tables show ``value * scale``.
+        digits: decimals in people's tables.
+        absent: why the column could not be computed at all (missing weights); empty when it could.
+        unranked: why its values are shown but never ranked; empty when they are.
+        note: what a reader must know of the value.
+        standard_error: of a set metric, by the jackknife over clips.
+        clips: (n clips,) the value of every scored clip, in the order of ``Summary.clips``; nan where undefined, inf where it is infinite;
+            empty for set metrics and absent columns.
+        frames: (n clips,) the frames that stand behind each value; read where ``average`` is ``frames``.
+        without: (n clips,) of a set metric: its value without each clip, nan where undefined; empty for other metrics.
+        vectors: of a set metric: the feature vectors that contributed.
+        dimensions: of a set metric: the length of a feature vector; fewer clips than this leave it under-sampled. 0 where unknown.
+    """
+
+    metric: str
+    region: str
+    column: str
+    unit: str
+    direction: str
+    digits: int
+    scale: float
+    average: str
+    signature: str
+    value: float | None
+    n: int
+    excluded: tuple[tuple[str, str], ...]
+    exact_frames: int
+    absent: str = ""
+    unranked: str = ""
+    note: str = ""
+    standard_error: float | None = None
+    clips: Values = field(default_factory=_none, compare=False, repr=False)
+    frames: Values = field(default_factory=_none, compare=False, repr=False)
+    without: Values = field(default_factory=_none, compare=False, repr=False)
+    vectors: int = 0
+    dimensions: int = 0
+
+    @property
+    def header(self) -> str:
+        """Name, unit and arrow, e.g. ``psnr[hole] (dB) ↑``."""
+        unit = f" ({self.unit})" if self.unit else ""
+        scale = f" x{self.scale:g}" if self.scale != 1 else ""
+        return f"{self.column}{unit}{scale} {'↑' if self.direction == 'higher' else '↓'}"
+
+    @property
+    def text(self) -> str:
+        """The value as people read it; empty where there is none."""
+        return "" if self.value is None else f"{self.value * self.scale:.{self.digits}f}"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run under one protocol and track.
+
+    Attributes:
+        clips: the scored clips, sorted by name; the arrays of cells follow this order.
+        properties: what was measured of each clip itself (``vpbench.properties``), by its name.
+        source: the file it was read from.
+        digest: of that file's content.
+    """
+
+    benchmark: str
+    fingerprint: str
+    model: str
+    needs_reference: bool
+    may_rank: bool
+    run: str
+    protocol: str
+    track: str
+    ok: int
+    total: int
+    failed: int
+    mean_rank: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    clips: tuple[str, ...] = ()
+    properties: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False, repr=False)
+    source: Path = field(default=Path(), compare=False)
+    digest: str = ""
+
+    @property
+    def group(self) -> tuple[str, str, str, str]:
+        """What rows of one table share."""
+        return (self.benchmark, self.fingerprint, self.protocol, self.track)
+
+    def cell(self, column: str) -> Cell | None:
+        """The cell of a column, where this run has it."""
+        return next((cell for cell in self.cells if cell.column == column), None)
+
+    @property
+    def unranked(self) -> str:
+        """Why this row takes no part in the ranking; empty when it does."""
+        if self.needs_reference:
+            return "sees hole"
+        if self.ok != self.total:
+            return f"{self.ok}/{self.total} clips" + (f", {self.failed} failed" if self.failed else "")
+        return "" if self.may_rank else "not ranked: floor/ceiling row"
+
+
+def load_summaries(paths: Sequence[Path]) -> list[Summary]:
+    """Read the summaries of run folders, of folders that hold run folders, of leaderboards with submissions, and of JSON files.
+
+    A JSON file holds one summary (a submission) or, under ``results``, several (a saved baseline). Folders whose name begins with
+    ``.`` or ``_`` are skipped. A run named twice counts once, and so does an identical copy of it.
+
+    Raises:
+        DataError: a path without scores, or a file that is no summary of ours; names it.
+    """
+    found: dict[tuple[str, str], Summary] = {}
+    for path in map(Path, paths):
+        files = [path] if path.is_file() else list(_files(path))
+        if not files:
+            raise DataError(f"{path}: holds no scores (looked for scores/*/summary.json). Give a run folder, or run `vpbench run` first.")
+        for file in files:
+            for summary in read_summaries(file):
+                found.setdefault((summary.digest, summary.run), summary)
+    return sorted(found.values(), key=order)
+
+
+def order(summary: Summary) -> tuple[str, ...]:
+    """The key by which summaries are sorted; the last part decides between different runs of one id."""
+    return (*summary.group, summary.model, summary.run, summary.digest)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    if (folder / "scores").is_dir():
+        yield from sorted(folder.glob("scores/*/summary.json"))
+    elif (folder / SUBMISSIONS).is_dir():
+        yield from sorted((folder / SUBMISSIONS).glob("**/*.json"))
+    elif folder.is_dir():
+        for child in sorted(folder.iterdir()):
+            if child.is_dir() and not child.name.startswith((".", "_")):
+                yield from _files(child)
+
+
+def read_summaries(file: Path) -> list[Summary]:
+    """Read the summaries of one JSON file.
+
+    Raises:
+        DataError: unreadable, no summary of ours, or of another schema.
+    """
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot be read as JSON ({error}). Run the same `vpbench run` command again.") from error
+    parts = found.get("results") if isinstance(found, dict) and "results" in found else [found]
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise DataError(f"{file}: holds no summary (expected a JSON object).")
+    return [_summary(part, file) for part in parts]
+
+
+def _summary(found: Mapping[str, Any], file: Path) -> Summary:
+    if found.get("schema") != SCHEMA:
+        raise DataError(
+            f"{file}: has schema {found.get('schema')!r}, this vpbench reads {SCHEMA}. Run the same `vpbench run` command again."
+        )
+    try:
+        clips = tuple(str(name) for name in found["clips"]["names"])
+        if len(clips) != int(found["clips"]["ok"]):
+            raise ValueError(f"{len(clips)} names for {found['clips']['ok']} clips")
+        return Summary(
+            benchmark=str(found["benchmark"]["name"]),
+            fingerprint=str(found["benchmark"]["fingerprint"]),
+            model=str(found["model"]["name"]),
+            needs_reference=bool(found["model"]["needs_reference"]),
+            may_rank=bool(found["model"]["ranked"]),
+            run=str(found["run"]),
+            protocol=str(found["protocol"]),
+            track=str(found["track"]),
+            ok=len(clips),
+            total=int(found["clips"]["total"]),
+            failed=len(found["clips"]["failed"]),
+            mean_rank=tuple(str(name) for name in found["mean_rank"]),
+            cells=tuple(_cell(column, len(clips)) for column in found["columns"]),
+            clips=clips,
+            properties={str(name): dict(found["clips"]["properties"].get(name, {})) for name in clips},
+            source=file,
+            digest=hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest(),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{file}: is not a summary ({error!r}). Run the same `vpbench run` command again.") from error
+
+
+def _cell(column: Mapping[str, Any], clips: int) -> Cell:
+    value = None if column["value"] is None else float(column["value"])
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{column['column']} is {value}")
+    if column["direction"] not in ("higher", "lower"):
+        raise ValueError(f"direction {column['direction']!r}")
+    return Cell(
+        metric=str(column["metric"]),
+        region=str(column["region"]),
+        column=str(column["column"]),
+        unit=str(column["unit"] or ""),
+        direction=column["direction"],
+        digits=int(column["digits"]),
+        scale=float(column["scale"]),
+        average=str(column["average"]),
+        signature=str(column["signature"]),
+        value=value,
+        n=int(column["n"]),
+        excluded=tuple(sorted((str(clip["clip"]), str(clip["reason"])) for clip in column["excluded"])),
+        exact_frames=int(column["exact_frames"]),
+        absent=str(column["absent"]),
+        unranked=str(column["unranked"]),
+        note=str(column.get("note", "")),
+        standard_error=None if column.get("standard_error") is None else float(column["standard_error"]),
+        clips=_values(column, "values", clips),
+        frames=_values(column, "clip_frames", clips),
+        without=_values(column, "leave_one_out", clips),
+        vectors=int(column.get("vectors", 0)),
+        dimensions=int(column.get("dimensions", 0)),
+    )
+
+
+def _values(column: Mapping[str, Any], key: str, clips: int) -> Values:
+    """A list of numbers, one per clip; null is nan and the text ``inf`` is infinite."""
+    found = column.get(key) or []
+    if found and len(found) != clips:
+        raise ValueError(f"{column['column']}: {len(found)} {key} for {clips} clips")
+    return np.array([math.nan if value is None else float(value) for value in found])
