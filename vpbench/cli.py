@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vpbench import published
 from vpbench.version import __version__
 
 DESCRIPTION = "Evaluate video inpainting and video editing: run models on benchmarks, score them, rank them."
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("group", nargs="?", choices=["model", "benchmark", "protocol", "experiment"], help="only this group")
     listing.set_defaults(call=_list)
 
+    published.add_parser(commands)
     _weights_parser(
         commands.add_parser(
             "weights",
