@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from vpbench.app import progress_lines
 from vpbench.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,13 +147,27 @@ def test_a_misspelt_name_in_a_sweep_is_found_before_anything_runs(toys: Path, ca
     assert not list(Path(".").glob("runs/*/*/clips/*"))
 
 
-def test_no_progress_bar_in_a_file(toys: Path) -> None:
+def test_progress_in_a_file_is_plain_lines_on_standard_error(toys: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "vpbench", "run", "model=toy_grey", "benchmark=toy"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert "\r" not in done.stdout + done.stderr
     assert "\x1b" not in done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if " clips" in line]
+    assert lines[0] == "toy_grey on toy: 0 of 5 clips"
+    assert lines[-1] == "toy_grey on toy: 5 of 5 clips, e"
+    assert lines[-1] not in done.stdout
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0, ["0", "1", "2", "3"]), (1e9, ["0", "3"])])
+def test_lines_of_progress_keep_their_distance_but_for_the_last(
+    seconds: float, shown: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    update = progress_lines("m on b", seconds)
+    for done, clip in enumerate(["", "a", "b", "c"]):
+        update(clip, done, 3)
+    assert [line.split(": ")[1].split()[0] for line in capsys.readouterr().err.splitlines()] == shown
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ import pytest
 from tests import toy_metrics
 from tests.conftest import composed_protocol, custom
 from tests.toy import toy_clip
+from vpbench import weights_table
 from vpbench.errors import ConfigError
 from vpbench.results import load_summaries
 from vpbench.running import Result, Run
 from vpbench.scoring import Protocol
+from vpbench.storage import read_arrays, write_arrays
 from vpbench.tables import rank
 from vpbench.views import View
 
@@ -192,6 +195,18 @@ class TestWeights:
         monkeypatch.setattr("vpbench.weights.missing", lambda network: "alexnet is gone")
         assert columns(run(protocol=leaf)) == before
 
+    def test_a_column_tells_the_full_sha256_of_its_weights(self, run: Execute, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        self._nowhere(monkeypatch, tmp_path)
+        leaf = toy_metrics.leaf(source="random-3")
+        assert columns(run(protocol=leaf))["distance[frame]"]["weights"] == {"alexnet": "random-3"}
+        leaf["metrics"]["absent"] = {**leaf["metrics"]["distance"], "source": "search"}
+        assert columns(run(protocol=leaf))["absent[frame]"]["weights"] == {}
+        known = weights_table.table()["alexnet"].files[0]
+        assert len(known.sha256) == 64
+        monkeypatch.setattr("vpbench.weights.missing", lambda network: "")
+        assert columns(run(protocol=leaf))["absent[frame]"]["weights"] == {"alexnet": known.sha256}
+        assert columns(run(protocol=toy_metrics.leaf()))["distance[frame]"]["weights"] == {}
+
     def test_random_weights_are_named_and_never_ranked(self, run: Execute) -> None:
         leaf = toy_metrics.leaf()
         leaf["metrics"]["learned"] = {**leaf["metrics"]["distance"], "source": "random-3"}
@@ -210,6 +225,45 @@ class TestWeights:
     def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         for name in ("VPBENCH_WEIGHTS", "TORCH_HOME", "HF_HOME", "XDG_CACHE_HOME"):
             monkeypatch.setenv(name, str(tmp_path / "nowhere"))
+
+
+def flip(file: Path) -> None:
+    """Change a byte of the data of an array that is not the tie."""
+    with zipfile.ZipFile(file) as archive:
+        at = next(member.header_offset for member in archive.infolist() if not member.filename.startswith("_"))
+    data = bytearray(file.read_bytes())
+    data[at + 200] ^= 1
+    file.write_bytes(data)
+
+
+def retied(file: Path) -> None:
+    """Tie arrays to another prediction."""
+    write_arrays(file, {**read_arrays(file), "_prediction": np.zeros(32, np.uint8)})
+
+
+def untied(file: Path) -> None:
+    """Take the tie away."""
+    write_arrays(file, {name: values for name, values in read_arrays(file).items() if name != "_prediction"})
+
+
+DAMAGES = {
+    "overwritten": lambda file: file.write_bytes(b"not arrays"),
+    "cut": lambda file: file.write_bytes(file.read_bytes()[:-100]),
+    "one bit": flip,
+    "of another prediction": retied,
+    "of no prediction": untied,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_or_foreign_arrays_are_computed_again_and_no_others(run: Execute, config: dict[str, Any], damage: str) -> None:
+    before = columns(run(protocol=toy_metrics.leaf()))
+    toy_metrics.passes.clear()
+    for folder in ("means", "both"):
+        (file,) = (Path(config["out"]) / "toy").glob(f"*/measures/{folder}*/c.npz")
+        DAMAGES[damage](file)
+    assert columns(run(protocol=toy_metrics.leaf())) == before
+    assert toy_metrics.passes == ["prediction"]
 
 
 def test_damaged_reference_arrays_are_computed_again(run: Execute, config: dict[str, Any]) -> None:

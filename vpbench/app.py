@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,6 +34,7 @@ from vpbench.plugins import register_resolver
 from vpbench.storage import read_json, write_json
 
 OUTCOME = "outcome.json"
+LINE_SECONDS = 5.0  # between lines of progress where there is no terminal
 OK, FAILED, USAGE = 0, 1, 2
 log = logging.getLogger(__name__)
 _exit_status = OK
@@ -68,7 +71,7 @@ def run_job(config: DictConfig) -> None:
 
 @contextlib.contextmanager
 def progress_bar(title: str) -> Iterator[Any]:
-    """A progress bar with the time left on standard error; nothing of it where that is not a terminal."""
+    """A progress bar with the time left on standard error; where that is not a terminal, a plain line every few seconds."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -82,13 +85,30 @@ def progress_bar(title: str) -> Iterator[Any]:
         TextColumn("{task.fields[clip]}", markup=False),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    if not console.is_terminal:
+        yield progress_lines(title)
+        return
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=None, clip="")
 
         def update(clip: str, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total, clip=clip)
 
         yield update
+
+
+def progress_lines(title: str, seconds: float = LINE_SECONDS) -> Callable[[str, int, int], None]:
+    """Progress as plain lines on standard error: the first and the last clip, and between them at most a line every ``seconds``."""
+    printed = -math.inf
+
+    def update(clip: str, done: int, total: int) -> None:
+        nonlocal printed
+        now = time.monotonic()
+        if done == total or now - printed >= seconds:
+            printed = now
+            print(f"{title}: {done} of {total} clips" + (f", {clip}" if clip else ""), file=sys.stderr, flush=True)
+
+    return update
 
 
 class Tables(Callback):

@@ -174,21 +174,6 @@ def _columns(name: str, options: Any, average: str) -> list[Column]:
     return [Column(metric, "set" if isinstance(metric, SetMetric) else mine) for metric in metrics]
 
 
-def measures_path(run: Path, measure: Measure, view: View, clip: str) -> Path:
-    """Where the arrays of one pass over one clip's prediction lie."""
-    return run / "measures" / f"{measure.array_id}-{view.tags(measure.reads)}" / f"{clip}.npz"
-
-
-def reference_path(folder: Path, measure: Measure, view: View) -> Path:
-    """Where the arrays of a pass that does not read the prediction lie, in the clip's folder of references."""
-    tags = view.tags(measure.reads)
-    return folder / f"{measure.array_id}{'-' if tags else ''}{tags}.npz"
-
-
-def _tie(checksum: str) -> NDArray[np.uint8]:
-    return np.frombuffer(bytes.fromhex(checksum), dtype=np.uint8)
-
-
 @dataclass(frozen=True)
 class ClipStore:
     """The stored arrays of one clip under one view.
@@ -208,10 +193,11 @@ class ClipStore:
     view: View
 
     def path(self, measure: Measure) -> Path:
-        """Where the arrays of a pass lie."""
+        """Where the arrays of a pass lie: in the run, or beside the runs where it does not read the prediction."""
+        name = "-".join(filter(None, (measure.array_id, self.view.tags(measure.reads))))
         if "prediction" in measure.reads:
-            return measures_path(self.run, measure, self.view, self.clip)
-        return reference_path(self.references, measure, self.view)
+            return self.run / "measures" / name / f"{self.clip}.npz"
+        return self.references / f"{name}.npz"
 
     def read(self, measure: Measure) -> dict[str, NDArray[Any]] | None:
         """The stored arrays of a pass; None when there are none, they are damaged or made from another prediction."""
@@ -224,12 +210,20 @@ class ClipStore:
             return None
         if "prediction" not in measure.reads:
             return arrays
-        tie = arrays.pop(PREDICTION, None)
-        return arrays if tie is not None and np.array_equal(tie, _tie(self.checksum)) else None
+        return arrays if self._is_tied(arrays.pop(PREDICTION, None)) else None
 
     def has(self, measure: Measure) -> bool:
-        """Whether the pass is stored, readable and made from this prediction."""
-        return self.read(measure) is not None
+        """Whether the pass is stored, undamaged (by the CRC of every array) and made from this prediction; only the tie is loaded."""
+        path = self.path(measure)
+        if not path.exists():
+            return False
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                if stored.zip.testzip() is not None:
+                    return False
+                return "prediction" not in measure.reads or self._is_tied(stored.get(PREDICTION))
+        except Exception:  # zipfile, numpy and the operating system raise a dozen unrelated types here; the pass runs again
+            return False
 
     def get(self, measure: Measure, compute: Compute) -> Arrays:
         """The arrays of a pass, computed and stored when absent. Safe under concurrent use."""
@@ -238,8 +232,15 @@ class ClipStore:
         arrays = self.read(measure)
         if arrays is None:
             arrays = compute()
-            write_arrays(self.path(measure), {**arrays, PREDICTION: _tie(self.checksum)})
+            write_arrays(self.path(measure), {**arrays, PREDICTION: self._tie})
         return arrays
+
+    @property
+    def _tie(self) -> NDArray[np.uint8]:
+        return np.frombuffer(bytes.fromhex(self.checksum), dtype=np.uint8)
+
+    def _is_tied(self, tie: NDArray[Any] | None) -> bool:
+        return tie is not None and np.array_equal(tie, self._tie)
 
 
 def measure_clip(store: ClipStore, clip: Clip, prediction: Frames, measures: Mapping[str, Measure], device: str) -> None:
@@ -321,7 +322,7 @@ def write_scores(
     columns = []
     for column in protocol.columns:
         if column.name in gone:
-            found = {**_of_clips(column, {}), "absent": gone[column.name]}
+            found = {**_of_clips(column, {}), "absent": gone[column.name], "weights": {}}
         elif isinstance(column.metric, SetMetric):
             found = _of_set(column.metric, sets[column.name], sorted(done))
         else:
@@ -384,6 +385,7 @@ def _description(column: Column, view: View) -> dict[str, Any]:
         "version": metric.version,
         "average": column.average,
         "signature": column.signature(view),
+        "weights": {network.name: weights.sha256(network) for network in metric.measure.networks},
         "absent": "",
         "unranked": "seeded random weights" if column.random else "",
     }

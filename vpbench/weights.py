@@ -65,6 +65,17 @@ def label(network: Network) -> str:
     return _search(network).label
 
 
+def sha256(network: Network) -> str:
+    """Hex sha256 of the weights that ``label`` names, ``random-<seed>`` for random ones; empty where the label says ``unknown``.
+
+    Where the table has a prefix only and the file is not found, that prefix.
+
+    Raises:
+        WeightsError: no network of this name.
+    """
+    return _search(network).sha256
+
+
 def missing(network: Network) -> str:
     """Why the weights cannot be used, with the command that mends it, in one line; empty when they can.
 
@@ -206,7 +217,10 @@ def examine(path: Path, expected: Sequence[File], known: Iterable[File], *, fres
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A finished search: weights with what is known of their file, or the ``note`` (one line) and the ``message`` that say why not."""
+    """A finished search: weights with what is known of their file, or the ``note`` (one line) and the ``message`` that say why not.
+
+    ``sha256`` is that of the weights behind the label, found or not; of random ones the source.
+    """
 
     label: str
     weights: Weights | None = None
@@ -227,7 +241,7 @@ def _search_in(network: Network, environment: tuple[str | None, ...]) -> _Outcom
     if random := re.fullmatch(r"random-(\d+)", network.source):
         seed = int(random[1])
         name = f"{network.name}-random{seed}"
-        return _Outcome(name, Weights(network.name, None, "random", seed, name))
+        return _Outcome(name, Weights(network.name, None, "random", seed, name), network.source)
     return _named_file(network, files) if network.source else _table_files(network.name, files)
 
 
@@ -268,8 +282,9 @@ def _table_files(network: str, files: Sequence[File]) -> _Outcome:
         or f"{first.name} ({first.size_text}, {first.licence}) not found"
     )
     message = [f"{network}: no usable weights.", *report, f"  help: {get}{add} (a copy that you have)"]
-    digits = next((file.sha256[:8] for file in files if file.sha256), "unknown")
-    return _Outcome(f"{network}-{digits}", note=f"{network}: {what}; {get}{add}", message="\n".join(message))
+    known_hash = next((file.sha256 for file in files if file.sha256), "")
+    name = f"{network}-{known_hash[:8] or 'unknown'}"
+    return _Outcome(name, sha256=known_hash, note=f"{network}: {what}; {get}{add}", message="\n".join(message))
 
 
 def _found(finding: Finding, file: File) -> _Outcome:
