@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import re
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpbench.weights import Weights, WeightsError
+from vpbench.weights_check import is_torchscript
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -97,7 +97,7 @@ def read(path: Path, form: str) -> dict[str, Tensor]:
             return dict(_renamed(load_file(path)))
         if form == "hf-clip-bin":
             return dict(_renamed(torch.load(path, map_location="cpu", weights_only=True)))
-        if _is_archive(path):
+        if is_torchscript(path):
             jit: Any = torch.jit  # without annotations in torch
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # the format is deprecated, but OpenAI's files have no other
@@ -107,13 +107,6 @@ def read(path: Path, form: str) -> dict[str, Tensor]:
         return {name: value for name, value in state.items() if name not in OPENAI_SCALARS}
     except Exception as error:  # zipfile, pickle, torch and safetensors raise a dozen unrelated types here
         raise WeightsError(f"{path}: cannot be read as {form} ({error}). Fetch the file again.") from error
-
-
-def _is_archive(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as file:
-        return any(name.endswith("/constants.pkl") for name in file.namelist())  # only TorchScript writes it
 
 
 def _renamed(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from vpbench import download, weights, weights_table
 from vpbench.cli import main
@@ -25,7 +28,17 @@ ALEX = b"alexnet's weights " * 500
 VGG = b"vgg16's weights, which are longer " * 500
 CLIP_PT, CLIP_SAFE, CLIP_BIN, B32_BIN = (name * 400 for name in (b"ViT-L-14.pt ", b"safetensors ", b"L-14 bin ", b"B-32 bin "))
 SCRIPT = b"this would run code " * 300
-UNPUBLISHED = b"nobody published my hash " * 300
+TENSORS = {"conv.weight": [4, 3], "bias": [4]}  # of the small table's vgg16 and i3d-videogpt
+
+
+def state_dict(seed: int = 0, shapes=TENSORS, **options) -> bytes:
+    """A file of torch.save with tensors of these shapes."""
+    generator, buffer = torch.Generator().manual_seed(seed), io.BytesIO()
+    torch.save({name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}, buffer, **options)
+    return buffer.getvalue()
+
+
+UNPUBLISHED, MINE = state_dict(0), state_dict(1)
 
 
 def digest(data: bytes) -> str:
@@ -33,7 +46,7 @@ def digest(data: bytes) -> str:
 
 
 def small_table(base: str = "http://127.0.0.1:9") -> str:
-    """A table like ours over files small enough to write."""
+    """A table like ours over files small enough to write; JSON is YAML."""
 
     def file(names, data, shape, cache="", sha256=None, urls=None):
         return {
@@ -60,7 +73,8 @@ def small_table(base: str = "http://127.0.0.1:9") -> str:
         "i3d-torchscript": [file(["i3d_torchscript.pt", "i3d.pt"], SCRIPT, "torchscript")],
         "i3d-videogpt": [unpublished],
     }
-    return json.dumps({name: {"use": "tests", "files": entries} for name, entries in files.items()})  # JSON is YAML
+    tensors = {"vgg16": TENSORS, "i3d-videogpt": TENSORS}
+    return json.dumps({name: {"use": "tests", "tensors": tensors.get(name, {}), "files": entries} for name, entries in files.items()})
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +168,14 @@ def test_a_broken_entry_is_named(change, complaint):
     raw = json.loads(small_table())
     raw["alexnet"]["files"][0].update(change)
     with pytest.raises(ConfigError, match=re.escape(complaint)):
+        read_table(json.dumps(raw), "my table")
+
+
+@pytest.mark.parametrize("tensors", [["a"], {"a": "64x3"}, {"a": [64, 0]}, {"a": [64, True]}, {"a": 3}, None])
+def test_broken_shapes_are_named(tensors):
+    raw = json.loads(small_table())
+    raw["alexnet"]["tensors"] = tensors
+    with pytest.raises(ConfigError, match="my table: alexnet: tensors: expected shapes by name"):
         read_table(json.dumps(raw), "my table")
 
 
@@ -506,7 +528,6 @@ def test_add_tells_the_network_by_the_hash(tmp_path, capsys):
     ("data", "options", "says"),
     [
         (ALEX, ("--network", "vgg16", "--trust"), "is alexnet.pth of alexnet, not of vgg16"),
-        (VGG[:9], ("--network", "vgg16"), f"truncated: 9 of {len(VGG)} bytes"),
         (UNPUBLISHED, (), "--network NAME --trust"),
         (UNPUBLISHED, ("--trust",), "--network NAME --trust"),
         (UNPUBLISHED, ("--network", "i3d-videogpt"), "--network i3d-videogpt --trust"),
@@ -539,26 +560,142 @@ def test_trusted_weights_are_found_and_say_what_they_are(tmp_path, capsys):
 
 
 def test_trusted_weights_never_replace_those_of_the_table(tmp_path, home, capsys):
-    mine = put(tmp_path / "vgg16.pth", b"fine-tuned")
+    mine = put(tmp_path / "vgg16.pth", MINE)
     assert run("add", mine, "--network", "vgg16", "--trust") == 0
-    assert label(Network("vgg16")) == f"vgg16-{digest(b'fine-tuned')[:8]}"
+    assert label(Network("vgg16")) == f"vgg16-{digest(MINE)[:8]}"
     put(home / ".cache/torch/hub/checkpoints/vgg16.pth", VGG)
     assert label(Network("vgg16")) == f"vgg16-{digest(VGG)[:8]}"
-    assert label(Network("vgg16", str(mine))) == f"vgg16-{digest(b'fine-tuned')[:8]}"
+    assert label(Network("vgg16", str(mine))) == f"vgg16-{digest(MINE)[:8]}"
 
 
-def test_trusting_a_file_that_runs_code_says_so(tmp_path, capsys):
-    assert run("add", put(tmp_path / "mine.pt", b"?"), "--network", "i3d-torchscript", "--trust") == 0
+def flipped(data: bytes) -> bytes:
+    """One bit of the tensors' own bytes turned, where torch reads over it."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        values = archive.read(next(name for name in archive.namelist() if name.endswith("/data/0")))
+    at = data.index(values)
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+DAMAGED = {
+    "a few bytes": (VGG[:9], "not readable as torch-state-dict"),
+    "nothing": (b"", "not readable as torch-state-dict"),
+    "cut": (MINE[:-200], "not readable as torch-state-dict"),
+    "cut, of the older format": (state_dict(_use_new_zipfile_serialization=False)[:-4], "not readable as torch-state-dict"),
+    "one bit": (flipped(MINE), "damaged at archive/data/0"),
+    "no dictionary": (state_dict(shapes={"bias": [4]}), "it has no tensor conv.weight"),
+    "another shape": (state_dict(shapes={"conv.weight": [4, 3, 1], "bias": [4]}), "its tensor conv.weight is 4x3x1, not 4x3"),
+}
+
+
+@pytest.mark.parametrize("trust", [(), ("--trust",)], ids=["", "trusted"])
+@pytest.mark.parametrize("network", [(), ("--network", "vgg16")], ids=["by its name", "by --network"])
+@pytest.mark.parametrize("case", DAMAGED)
+def test_add_refuses_what_cannot_be_weights_of_the_network_trusted_or_not(case, network, trust, tmp_path, capsys):
+    data, says = DAMAGED[case]
+    path = put(tmp_path / ("mine.pth" if network else "vgg16.pth"), data)
+    assert run("add", path, *network, *trust) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"vpbench: {path}: truncated: {len(data)} of {len(VGG)} bytes; {says}")
+    assert line.endswith("fetch it again.")
+    assert "--trust" not in line
+    assert not weights.store().exists()
+
+
+def test_a_changed_copy_of_a_published_file_is_not_offered_for_trust_and_can_be_trusted(tmp_path, capsys):
+    path = put(tmp_path / "vgg16.pth", MINE)
+    assert run("add", path, "--network", "vgg16") == 2
+    assert capsys.readouterr().err.endswith("It is not the published file: fetch it again.\n")
+    assert run("add", put(tmp_path / "mine.pth", MINE), "--network", "vgg16") == 2
+    assert "--network vgg16 --trust" in capsys.readouterr().err
+    assert run("add", path, "--network", "vgg16", "--trust") == 0
+    assert locate(Network("vgg16")).label == f"vgg16-{digest(MINE)[:8]}"
+
+
+class Detector(torch.nn.Module):
+    """As little as passes for StyleGAN-V's detector."""
+
+    def __init__(self, scores: int):
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, video: torch.Tensor, rescale: bool = True, resize: bool = True, return_features: bool = False) -> torch.Tensor:
+        return video.new_zeros([video.shape[0], self.scores])
+
+
+def archive(scores: int) -> bytes:
+    """A TorchScript archive."""
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(Detector(scores)), buffer)
+    return buffer.getvalue()
+
+
+def test_trusting_a_file_that_runs_code_says_so_and_only_then_it_runs(tmp_path, capsys, monkeypatch):
+    loaded = []
+    load = torch.jit.load
+    monkeypatch.setattr(torch.jit, "load", lambda *given, **options: loaded.append(given) or load(*given, **options))
+    path = put(tmp_path / "mine.pt", archive(400))
+    assert run("add", path, "--network", "i3d-torchscript") == 2
+    assert "--network i3d-torchscript --trust" in capsys.readouterr().err
+    assert not loaded
+    assert run("add", path, "--network", "i3d-torchscript", "--trust") == 0
     assert "executes code" in capsys.readouterr().err
+    assert loaded
 
 
-def test_list_shows_size_licence_and_place(home, capsys):
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (archive(1000), "gives (1, 1000) for one video, not (1, 400)"),
+        (archive(400)[:-100], "not a TorchScript archive"),
+        (state_dict(), "not a TorchScript archive"),
+        (b"?", "not a TorchScript archive"),
+    ],
+)
+def test_what_is_no_detector_cannot_be_trusted(data, says, tmp_path, capsys):
+    assert run("add", put(tmp_path / "mine.pt", data), "--network", "i3d-torchscript", "--trust") == 2
+    assert says in capsys.readouterr().err
+    assert not weights.store().exists()
+
+
+def test_tensors_of_the_table_are_those_that_the_networks_have():
+    import open_clip
+    import torchvision
+    from torchvision.models.optical_flow import raft_large, raft_small
+
+    from vpbench.metrics.clip_encoder import NETWORKS as CLIP
+    from vpbench.metrics.i3d import I3D
+
+    with torch.device("meta"):
+        models = {
+            "alexnet": torchvision.models.alexnet(),
+            "squeezenet1_1": torchvision.models.squeezenet1_1(),
+            "vgg16": torchvision.models.vgg16(init_weights=False),
+            "i3d-rgb-imagenet": I3D(),
+            "i3d-videogpt": I3D(),
+            "raft-large": raft_large(weights=None, progress=False),
+            "raft-small": raft_small(weights=None, progress=False),
+            **{name: open_clip.CLIP(**open_clip.get_model_config(theirs)) for name, theirs in CLIP.items()},
+        }
+    assert set(NETWORKS) - set(models) == {"i3d-torchscript", "raft-things"}, "a format of its own; names of the RAFT authors"
+    for name, model in models.items():
+        shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        tensors = table()[name].tensors
+        assert len(tensors) >= 2
+        assert tensors == {key: shapes[key] for key in tensors}, name
+        others = [one for other, one in models.items() if other != name and not (name.startswith("i3d") and other.startswith("i3d"))]
+        for other in others:
+            theirs = {key: tuple(value.shape) for key, value in other.state_dict().items()}
+            assert any(theirs.get(key) != shape for key, shape in tensors.items()), f"{name} is told from the others"
+
+
+def test_list_shows_size_licence_and_place_and_what_is_there_but_bad(home, capsys):
     path = put(home / ".cache/torch/hub/checkpoints/vgg16.pth", VGG)
-    put(home / ".cache/torch/hub/checkpoints/alexnet.pth", VGG)
+    bad = put(home / ".cache/torch/hub/checkpoints/alexnet.pth", VGG)
+    cut = put(weights.store() / "vgg16" / "vgg16.pth", VGG[:7])
     assert run("list") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["network", "file", "size", "licence", "where"]
-    assert [line.split()[0] for line in lines[1:]] == [
+    assert [line.split()[0] for line in lines[1:9]] == [
         "alexnet",
         "vgg16",
         *["clip-vit-l14"] * 3,
@@ -568,6 +705,35 @@ def test_list_shows_size_licence_and_place(home, capsys):
     ]
     assert lines[2].split() == ["vgg16", "vgg16.pth", str(len(VGG)), "bytes", "BSD-3-Clause", str(path)]
     assert lines[1].endswith(" -")
+    assert lines[9:] == [
+        f"not used: {bad}: swapped: is vgg16.pth of vgg16, not of alexnet",
+        f"not used: {cut}: truncated: 7 of {len(VGG)} bytes",
+    ]
+
+
+def test_a_file_whose_name_two_networks_share_is_bad_for_neither(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VPBENCH_WEIGHTS", str(tmp_path))
+    path = put(tmp_path / "pytorch_model.bin", B32_BIN)
+    assert run("list") == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines() if line.endswith(str(path))] == ["clip-vit-b32"]
+    assert "not used" not in out
+    put(path, B32_BIN[:-1])
+    assert run("list") == 0
+    assert [line.split(": ")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("not used")] == ["truncated"]
+
+
+def test_a_folder_of_VPBENCH_WEIGHTS_that_is_not_there_is_told(tmp_path, monkeypatch, capsys):  # noqa: N802
+    folder = tmp_path / "w"
+    monkeypatch.setenv("VPBENCH_WEIGHTS", f"{folder}{os.pathsep}{tmp_path}")
+    assert run("list") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"VPBENCH_WEIGHTS: no such folder: {folder}"
+    assert f"(VPBENCH_WEIGHTS: no such folder: {folder})" in missing(Network("vgg16"))
+    with pytest.raises(WeightsError, match=re.escape(f"searched {folder} (VPBENCH_WEIGHTS, no such folder): nothing")):
+        locate(Network("vgg16"))
+    folder.mkdir()
+    weights.forget()
+    assert "no such folder" not in missing(Network("vgg16"))
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["verify"], ["--help"], ["get", "--help"]])

@@ -146,7 +146,7 @@ def _weights_parser(parser: argparse.ArgumentParser) -> None:
     )
     adding.add_argument("file", type=Path, metavar="FILE")
     adding.add_argument("--network", default="", metavar="NAME", help="the network it must belong to")
-    adding.add_argument("--trust", action="store_true", help="use this very file although nobody published its hash")
+    adding.add_argument("--trust", action="store_true", help="use this very file although its hash is not in the table")
     adding.set_defaults(call=_weights_add)
 
 
@@ -174,12 +174,19 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _weights_list(_: argparse.Namespace) -> int:
+    from vpbench.weights import absent_folders
     from vpbench.weights_store import listing
 
-    rows = [("network", "file", "size", "licence", "where"), *((*row[:4], row[4] or "-") for row in listing())]
+    listed = listing()
+    files = [one.file for one in listed]
+    rows = [("network", "file", "size", "licence"), *((file.network, file.name, file.size_text, file.licence) for file in files)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        print("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[4]]))
+    for row, where in zip(rows, ["where", *(one.usable or "-" for one in listed)], strict=True):
+        print("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=True)), str(where)]))
+    for finding in dict.fromkeys(finding for one in listed for finding in one.bad):
+        print(f"not used: {finding.path}: {finding.state}: {finding.detail}")
+    if absent := absent_folders():
+        print(absent)
     return 0
 
 

@@ -119,9 +119,10 @@ def places(file: File) -> list[tuple[str, list[Path]]]:
     if file.trusted:
         return [(str(own), [own / file.name])]
     found: list[tuple[str, list[Path]]] = []
-    given = [Path(folder).expanduser() for folder in os.environ.get("VPBENCH_WEIGHTS", "").split(os.pathsep) if folder]
+    given = given_folders()
     for folder in given:
-        found.append((f"{folder} (VPBENCH_WEIGHTS)", [at / name for at in (folder, folder / file.network) for name in file.names]))
+        what = f"{folder} (VPBENCH_WEIGHTS{'' if folder.is_dir() else ', no such folder'})"
+        found.append((what, [at / name for at in (folder, folder / file.network) for name in file.names]))
     if not given:
         found.append(("VPBENCH_WEIGHTS (not set)", []))
     found.append((str(own), [own / name for name in file.names]))
@@ -135,6 +136,17 @@ def places(file: File) -> list[tuple[str, list[Path]]]:
         home = _hugging_face_hub() / hub_folder(file)
         found.append((str(home), [path for name in file.names for path in sorted(home.glob(f"snapshots/*/{name}"))]))
     return found
+
+
+def given_folders() -> list[Path]:
+    """The folders that VPBENCH_WEIGHTS names."""
+    return [Path(folder).expanduser() for folder in os.environ.get("VPBENCH_WEIGHTS", "").split(os.pathsep) if folder]
+
+
+def absent_folders() -> str:
+    """What is wrong with VPBENCH_WEIGHTS, in one line: folders that are not there; empty when nothing is."""
+    absent = [str(folder) for folder in given_folders() if not folder.is_dir()]
+    return f"VPBENCH_WEIGHTS: no such folder: {', '.join(absent)}" if absent else ""
 
 
 def hub_folder(file: File) -> str:
@@ -254,8 +266,10 @@ def _named_file(network: Network, files: Sequence[File]) -> _Outcome:
     why = f"{network.name}: {path}: {finding.state}: {finding.detail}"
     if finding.state == "unreadable":
         why += "; weights are the path of a file, empty (search), or random-<seed> (tests)"
+    elif named and finding.state in ("truncated", "wrong hash"):
+        why += "; fetch it again"
     elif finding.state != "swapped":
-        why += f"; copy it again, or, if you trust this file: `vpbench weights add {path} --network {network.name} --trust`"
+        why += f"; fetch it again, or, if you trust this file: `vpbench weights add {path} --network {network.name} --trust`"
     return _Outcome(f"{network.name}-unknown", note=why, message=why)
 
 
@@ -281,6 +295,8 @@ def _table_files(network: str, files: Sequence[File]) -> _Outcome:
         "; ".join(f"{bad.path}: {bad.state}: {bad.detail}" for bad in unusable)
         or f"{first.name} ({first.size_text}, {first.licence}) not found"
     )
+    if absent := absent_folders():
+        what += f" ({absent})"
     message = [f"{network}: no usable weights.", *report, f"  help: {get}{add} (a copy that you have)"]
     known_hash = next((file.sha256 for file in files if file.sha256), "")
     name = f"{network}-{known_hash[:8] or 'unknown'}"

@@ -7,6 +7,7 @@ import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vpbench import weights_table
@@ -14,21 +15,39 @@ from vpbench.download import DownloadError, download, offline, progress_bar
 from vpbench.measuring import Network
 from vpbench.storage import Claim, beside, sha256_file, write_json
 from vpbench.weights import Finding, WeightsError, examine, files_of, forget, hub_folder, known_files, locate, missing, places, store
+from vpbench.weights_check import fault
 from vpbench.weights_table import RUNS_CODE, File, identify
 
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 Say = Callable[[str], None]
 
 
-def listing() -> list[tuple[str, str, str, str, str]]:
-    """Every file: network, file name, size, licence, and where a usable copy lies (empty: nowhere)."""
+@dataclass(frozen=True)
+class Listed:
+    """A file of the table, and what was found of it.
+
+    Attributes:
+        file: the entry.
+        usable: the first good copy; None where there is none.
+        bad: what lies under its name and cannot be used.
+    """
+
+    file: File
+    usable: Path | None
+    bad: tuple[Finding, ...]
+
+
+def listing() -> list[Listed]:
+    """Every file of the table and every trusted one, with the copies that were found."""
     known = known_files()
-    rows = []
+    listed = []
     for file in known:
-        paths = [path for _, paths in places(file) for path in paths if path.is_file()]
-        usable = [str(path) for path in paths if examine(path, [file], known).state == "ok"]
-        rows.append((file.network, file.name, file.size_text, file.licence, next(iter(usable), "")))
-    return rows
+        paths = dict.fromkeys(path for _, paths in places(file) for path in paths if path.is_file())
+        # Files of two networks may have one name in one folder: such a file is bad only if it is neither.
+        findings = [examine(path, _named(path, known), known) for path in paths]
+        usable = (one.path for one in findings if one.state == "ok" and one.file is not None and one.file.network == file.network)
+        listed.append(Listed(file, next(usable, None), tuple(one for one in findings if one.state != "ok")))
+    return listed
 
 
 def get(names: Sequence[str], say: Say, warn: Say) -> int:
@@ -79,10 +98,12 @@ def add(path: Path, network: str, trust: bool, say: Say, warn: Say) -> Path:
         The copy.
 
     Raises:
-        WeightsError: unreadable, of another network, or of unknown hash without ``network`` and ``trust``; the store cannot be written.
+        WeightsError: unreadable, damaged, of another network, or of unknown hash without ``network`` and ``trust``; the store cannot be
+            written.
     """
     known = known_files()
-    finding = examine(path, files_of(network) if network else _named(path, known), known)
+    expected = files_of(network) if network else _named(path, known)
+    finding = examine(path, expected, known)
     if finding.state == "unreadable":
         raise WeightsError(f"{path}: {finding.detail}.")
     file = finding.file
@@ -90,16 +111,13 @@ def add(path: Path, network: str, trust: bool, say: Say, warn: Say) -> Path:
         raise WeightsError(f"{path}: {finding.detail}.")
     record = None
     if file is None:
-        if not (network and trust):
-            retry = f"`vpbench weights add {path} --network {network or 'NAME'} --trust`"
-            raise WeightsError(f"{path}: {finding.state}: {finding.detail}. Copy it again, or, if you trust it as it is: {retry}.")
-        file = _as_trusted(path, network, finding)
+        file = _unpublished(path, network, trust, finding, expected)
         record = {"sha256": file.sha256, "file": file.name, "bytes": file.size, "format": file.format}
     target = store() / file.network / file.name
     _copy(path, target, finding.sha256)
     if record is not None:
         write_json(target.with_name(f"{file.sha256}.trusted.json"), record)
-        warn(f"{network}: {path} is not in the table ({finding.state}: {finding.detail}); it is used because you said --trust.")
+        warn(f"{network}: {path} is not in the table (sha256 {file.sha256}); it is used because you said --trust.")
         warn(f"{network}: values carry {network}-{file.sha256[:8]} and are comparable only with values of this very file.")
         if file.format in RUNS_CODE:
             warn(f"{network}: loading it executes code that it contains.")
@@ -162,6 +180,25 @@ def _get(network: str, say: Say) -> None:
 def _fault(file: File, path: Path) -> str:
     sha256 = sha256_file(path)
     return "" if identify(sha256, [file]) else f"wrong hash: sha256 {sha256}, expected {file.sha256}"
+
+
+def _unpublished(path: Path, network: str, trust: bool, finding: Finding, expected: Sequence[File]) -> File:
+    """The entry for a file whose hash is not in the table, where it may be used.
+
+    Raises:
+        WeightsError: it is damaged or no weights of the network, or it is not trusted.
+    """
+    what = f"{path}: {finding.state}: {finding.detail}"
+    claimed = {network} if network else {file.network for file in expected}
+    if len(claimed) == 1:
+        file = _as_trusted(path, claimed.pop(), finding)
+        if why := fault(path, file, run=bool(network and trust)):
+            raise WeightsError(f"{what}; {why}. It is damaged, or no weights of {file.network}: fetch it again.")
+        if network and trust:
+            return file
+    if any(path.name in file.names and file.sha256 for file in expected):
+        raise WeightsError(f"{what}. It is not the published file: fetch it again.")
+    raise WeightsError(f"{what}. If you trust it as it is: `vpbench weights add {path} --network {network or 'NAME'} --trust`.")
 
 
 def _as_trusted(path: Path, network: str, finding: Finding) -> File:

@@ -6,7 +6,7 @@ import functools
 import itertools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -68,10 +68,17 @@ class File:
 
 @dataclass(frozen=True)
 class Entry:
-    """A network of the table: what it is for, and its files in order of preference."""
+    """A network of the table.
+
+    Attributes:
+        use: what it is for.
+        files: in order of preference.
+        tensors: names and shapes that its weights have, among others, as the loader sees them.
+    """
 
     use: str
     files: tuple[File, ...]
+    tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @functools.lru_cache(maxsize=1)
@@ -101,9 +108,12 @@ def read_table(text: str, origin: str) -> dict[str, Entry]:
         where = f"{origin}: {network}"
         if not isinstance(network, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", network):
             raise ConfigError(f"{where}: a network's name consists of letters, digits, - and _.")
-        if not isinstance(entry, dict) or set(entry) != {"use", "files"} or not isinstance(entry["files"], list) or not entry["files"]:
-            raise ConfigError(f"{where}: expected the keys use and files, and at least one file.")
-        entries[network] = Entry(str(entry["use"]), tuple(_file(network, file, where) for file in entry["files"]))
+        if not isinstance(entry, dict) or set(entry) - {"tensors"} != {"use", "files"}:
+            raise ConfigError(f"{where}: expected the keys use and files, and perhaps tensors.")
+        if not isinstance(entry["files"], list) or not entry["files"]:
+            raise ConfigError(f"{where}: files: expected at least one file.")
+        files = tuple(_file(network, file, where) for file in entry["files"])
+        entries[network] = Entry(str(entry["use"]), files, _tensors(entry.get("tensors", {}), where))
     hashes = sorted(file.sha256 for entry in entries.values() for file in entry.files if file.sha256)
     for first, second in itertools.pairwise(hashes):
         if second.startswith(first):
@@ -123,6 +133,13 @@ def readable(size: int) -> str:
     if size >= 100_000:
         return f"{size / 1e6:.{0 if size >= 10_000_000 else 1}f} MB"
     return f"{size} bytes"
+
+
+def _tensors(raw: Any, where: str) -> dict[str, tuple[int, ...]]:
+    shapes = list(raw.values()) if isinstance(raw, dict) else [None]
+    if not all(isinstance(shape, list) and all(type(size) is int and size > 0 for size in shape) for shape in shapes):
+        raise ConfigError(f"{where}: tensors: expected shapes by name, found {raw!r}.")
+    return {str(name): tuple(shape) for name, shape in raw.items()}
 
 
 def _file(network: str, raw: Any, where: str) -> File:
