@@ -23,19 +23,10 @@ from vpbench.metrics.i3d_features import Groups, ScoresMetric
 
 @dataclass(frozen=True)
 class Fvd(ScoresMetric):
-    """Fréchet distance of the class scores; see the module's text.
-
-    Needs 2 clips or more. In the ``frame`` of an edit the references are the source clips; the ``hole`` needs true answers.
+    """Fréchet distance of the class scores; see the module's text. The options are those of ``ScoresMetric``, and one more.
 
     Attributes:
-        region: ``frame``, or ``hole`` for the square around the union of the hole in each window.
-        detector: ``i3d``, ``torchscript`` or ``videogpt``.
-        resize: ``squash-antialias``, ``stylegan`` or ``cd``.
-        weights: where the detector's weights come from, see ``Network``.
         ddof: covariances divide by ``n - ddof``: 1, or 0 as in cd-fvd.
-
-    Raises:
-        ConfigError: an unknown region or option.
     """
 
     name: str = "fvd"

@@ -302,7 +302,19 @@ class FeatureMetric(SetMetric):
 
 @dataclass(frozen=True)
 class ScoresMetric(FeatureMetric):
-    """A distance between class scores of 16-frame windows; see ``I3dScores`` for the attributes."""
+    """A distance between class scores of 16-frame windows.
+
+    Needs 2 clips or more. In the ``frame`` of an edit the references are the source clips; the ``hole`` needs true answers.
+
+    Attributes:
+        region: ``frame``, or ``hole`` for the square around the union of the hole in each window.
+        detector: ``i3d``, ``torchscript`` or ``videogpt``.
+        resize: ``squash-antialias``, ``stylegan`` or ``cd``.
+        weights: where the detector's weights come from, see ``Network``.
+
+    Raises:
+        ConfigError: an unknown region or option.
+    """
 
     detector: Detector = "i3d"
     resize: Resize = "squash-antialias"

@@ -19,19 +19,7 @@ from vpbench.metrics.i3d_features import Groups, ScoresMetric
 
 @dataclass(frozen=True)
 class Kvd(ScoresMetric):
-    """Paired kernel distance of the class scores; see the module's text.
-
-    Needs 2 clips or more. In the ``frame`` of an edit the references are the source clips; the ``hole`` needs true answers.
-
-    Attributes:
-        region: ``frame``, or ``hole`` for the square around the union of the hole in each window.
-        detector: ``i3d``, ``torchscript`` or ``videogpt``.
-        resize: ``squash-antialias``, ``stylegan`` or ``cd``.
-        weights: where the detector's weights come from, see ``Network``.
-
-    Raises:
-        ConfigError: an unknown region or option.
-    """
+    """Paired kernel distance of the class scores; see the module's text. The options are those of ``ScoresMetric``."""
 
     name: str = "kvd"
 

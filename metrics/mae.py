@@ -12,30 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.clip import Frames, Masks
-from vpbench.measuring import Arrays, ClipValue
-from vpbench.metrics.region_sums import PEAK, PixelMetric
+from vpbench.metrics.region_sums import PEAK, PixelMetric, region_mean
 
 
 def mae_per_frame(prediction: Frames, reference: Frames, region: Masks) -> NDArray[np.float64]:
-    """Return one value per frame.
-
-    Args:
-        prediction: the model's frames, uint8 (T, H, W, 3) RGB.
-        reference: the video it is compared with, same shape.
-        region: bool (T, H, W), True where the error counts.
-
-    Returns:
-        (T,) values from 0 to 1; nan where the region is empty.
+    """Return (T,) values from 0 to 1, nan where the region is empty; the arguments are those of ``psnr_per_frame``.
 
     >>> black = np.zeros((1, 2, 2, 3), np.uint8)
     >>> one_white = black.copy(); one_white[0, 0, 0] = 255
     >>> mae_per_frame(one_white, black, np.ones((1, 2, 2), bool))
     array([0.25])
     """
-    error = np.abs(prediction.astype(np.float64) - reference).mean(axis=-1)  # (T, H, W)
-    with np.errstate(invalid="ignore"):
-        mean: NDArray[np.float64] = (error * region).sum(axis=(1, 2)) / region.sum(axis=(1, 2))
-    return mean / PEAK
+    return region_mean(np.abs(prediction.astype(np.float64) - reference), region) / PEAK
 
 
 @dataclass(frozen=True)
@@ -44,20 +32,5 @@ class Mae(PixelMetric):
 
     name: str = "mae"
 
-    direction = "lower"
     digits = 2
-    scale = 100.0
-    range = (0.0, 1.0)
-
-    @property
-    def variant(self) -> str:
-        """The conventions of the value."""
-        return f"pooled,rgb,0-1{self._where()}"
-
-    def frames(self, arrays: Arrays) -> NDArray[np.float64]:
-        """Return (T,) values; nan where the region is empty."""
-        return self._frames(arrays, "sae")
-
-    def clip(self, arrays: Arrays) -> ClipValue:
-        """Return the error pooled over the clip."""
-        return self._clip(arrays, "sae")
+    kind = "sae"

@@ -53,7 +53,9 @@ class Psnr(PixelMetric):
     unit = "dB"
     direction = "higher"
     digits = 2
+    scale = 1.0
     range = (0.0, CAP_DB)
+    kind = "sse"
 
     @property
     def variant(self) -> str:
@@ -62,9 +64,9 @@ class Psnr(PixelMetric):
 
     def frames(self, arrays: Arrays) -> NDArray[np.float64]:
         """Return (T,) decibels: inf where the region is reproduced exactly, nan where it is empty; not capped."""
-        return _decibels(self._frames(arrays, "sse"))
+        return _decibels(super().frames(arrays))
 
     def clip(self, arrays: Arrays) -> ClipValue:
         """Return the value of the error pooled over the clip, at most 100 dB."""
-        error = self._clip(arrays, "sse")
+        error = super().clip(arrays)
         return replace(error, value=float(np.minimum(_decibels(np.array(error.value)), CAP_DB)))

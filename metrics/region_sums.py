@@ -11,12 +11,13 @@ pixels of the frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vpbench.clip import Masks
 from vpbench.errors import ConfigError
 from vpbench.measuring import REGIONS, Arrays, ClipMetric, ClipValue, Comparison, Measure
 from vpbench.metrics.regions import BOUNDARY_PX, boundary, check_boundary
@@ -60,7 +61,7 @@ class RegionSums(Measure):
 
 @dataclass(frozen=True)
 class PixelMetric(ClipMetric):
-    """What PSNR, MSE and MAE share: the mean error over one region, read from ``RegionSums``.
+    """The mean error over one region, read from ``RegionSums``, on the scale 0-1: MSE and MAE, and the base of PSNR.
 
     Attributes:
         region: ``frame``, ``hole``, ``background`` or ``boundary``.
@@ -75,6 +76,11 @@ class PixelMetric(ClipMetric):
     boundary_px: int = BOUNDARY_PX
     onesided: bool = False
 
+    direction: ClassVar[Literal["higher", "lower"]] = "lower"
+    scale: ClassVar[float] = 100.0
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    kind: ClassVar[Literal["sse", "sae"]]  # of the error: squared or absolute
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_boundary(self.boundary_px)
@@ -82,37 +88,53 @@ class PixelMetric(ClipMetric):
             raise ConfigError(f"{self.name}: onesided is only defined in the background, not in {self.region!r}.")
 
     @property
+    def variant(self) -> str:
+        """The conventions of the value."""
+        return f"pooled,rgb,0-1{self._where()}"
+
+    @property
     def measure(self) -> RegionSums:
         """The pass that gives the sums."""
         return RegionSums(self.boundary_px)
+
+    def frames(self, arrays: Arrays) -> NDArray[np.float64]:
+        """Return (T,) values; nan where the region is empty."""
+        total, n = self._sums(arrays)
+        return np.where(n > 0, total, np.nan) / np.maximum(n, 1) / self._peak
+
+    def clip(self, arrays: Arrays) -> ClipValue:
+        """Return the error pooled over the clip.
+
+        Frames in which the region is empty count as excluded; the value is nan where that is every frame.
+        """
+        total, n = self._sums(arrays)
+        used = n > 0
+        count, excluded = int(used.sum()), int((~used).sum())
+        if not count:
+            return ClipValue(float("nan"), 0, excluded, reason=f"the {self.region} is empty in every frame")
+        value = int(total.sum()) / int(n.sum()) / self._peak
+        reason = f"the {self.region} is empty in {excluded} of {len(n)} frames" if excluded else ""
+        return ClipValue(value, count, excluded, int((used & (total == 0)).sum()), reason)
+
+    @property
+    def _peak(self) -> float:
+        return PEAK**2 if self.kind == "sse" else PEAK
 
     def _where(self) -> str:
         """What the variant says of the pixels that count."""
         return (f",px={self.boundary_px}" if self.region == "boundary" else "") + (",onesided" if self.onesided else "")
 
-    def _frames(self, arrays: Arrays, kind: Literal["sse", "sae"]) -> NDArray[np.float64]:
-        """The (T,) mean error of each frame on the scale 0-1 (squared for ``sse``); nan where the region is empty."""
-        total, n = self._sums(arrays, kind)
-        return np.where(n > 0, total, np.nan) / np.maximum(n, 1) / (PEAK**2 if kind == "sse" else PEAK)
-
-    def _clip(self, arrays: Arrays, kind: Literal["sse", "sae"]) -> ClipValue:
-        """The mean error over all pixels of the region in the clip, on the scale 0-1 (squared for ``sse``).
-
-        Frames in which the region is empty count as excluded; the value is nan where that is every frame.
-        """
-        total, n = self._sums(arrays, kind)
-        used = n > 0
-        count, excluded = int(used.sum()), int((~used).sum())
-        if not count:
-            return ClipValue(float("nan"), 0, excluded, reason=f"the {self.region} is empty in every frame")
-        value = int(total.sum()) / int(n.sum()) / (PEAK**2 if kind == "sse" else PEAK)
-        reason = f"the {self.region} is empty in {excluded} of {len(n)} frames" if excluded else ""
-        return ClipValue(value, count, excluded, int((used & (total == 0)).sum()), reason)
-
-    def _sums(self, arrays: Arrays, kind: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _sums(self, arrays: Arrays) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if self.onesided:
-            return arrays[f"{kind}_onesided"], arrays["n_frame"]
-        return arrays[f"{kind}_{self.region}"], arrays[f"n_{self.region}"]
+            return arrays[f"{self.kind}_onesided"], arrays["n_frame"]
+        return arrays[f"{self.kind}_{self.region}"], arrays[f"n_{self.region}"]
+
+
+def region_mean(error: NDArray[np.float64], region: Masks) -> NDArray[np.float64]:
+    """Return the mean of (T, H, W, 3) errors over the channels and the pixels of a (T, H, W) region: (T,), nan where it is empty."""
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float64] = (error.mean(axis=-1) * region).sum(axis=(1, 2)) / region.sum(axis=(1, 2))
+    return mean
 
 
 def _sums(prediction: NDArray[np.uint8], reference: NDArray[np.uint8], mask: NDArray[np.bool_], boundary_px: int) -> dict[str, int]:

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from tests.parity.clip_recipe import LONG, OTHER_LONG, SHORT, TINY, state, tiny_networks, transformers_names, videos
 from vpbench import weights
 from vpbench.measuring import Comparison, Network
-from vpbench.metrics import clip_encoder
+from vpbench.metrics import clip_encoder, clip_tower
 from vpbench.metrics.clip_image import seen
 from vpbench.metrics.clip_tc import ClipTc
 from vpbench.metrics.clip_text import ClipText
@@ -272,12 +272,20 @@ def test_official_clip_score_does_not_depend_on_a_long_caption(tiny, tmp_path):
         assert abs(one - other) > 0.1
 
 
-def test_the_lightened_tower_gives_the_plain_networks_embeddings(tmp_path):
+@pytest.mark.parametrize("onednn", [True, False], ids=["oneDNN", "without oneDNN"])
+def test_the_lightened_tower_gives_the_plain_networks_embeddings(tmp_path, monkeypatch, onednn):
+    if onednn and not clip_tower._has_onednn():
+        pytest.skip("this build of torch has no oneDNN")
+    monkeypatch.setattr(clip_tower, "_has_onednn", lambda: onednn)
     with tiny_networks(tmp_path):
         network = Network("clip-vit-b32", "random-3")
         encoder, plain = clip_encoder.load.__wrapped__(network, "cpu"), clip_encoder.plain_model(network, "cpu")
         pixels = clip_encoder.normalised(torch.from_numpy(np.stack([picture(224, 224), picture(225, 224)[1:]])))
         with torch.inference_mode():
             expected = torch.nn.functional.normalize(plain.encode_image(pixels), dim=-1)
-        assert not isinstance(encoder.model.visual.transformer.resblocks[0].mlp.c_fc, torch.nn.Linear), "lightened"
+        *blocks, last = encoder.model.visual.transformer.resblocks
+        assert len(blocks) + 1 == len(plain.visual.transformer.resblocks)
+        for block in (*blocks, last.block):  # the last one sees the class token alone
+            for layer in (block.mlp.c_fc, block.mlp.c_proj):
+                assert isinstance(layer, torch.nn.Linear) is not onednn
         np.testing.assert_allclose(encoder.images(pixels), expected, rtol=0, atol=2e-6)
