@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import random
 import subprocess
 import sys
@@ -12,89 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from vpbench.errors import DataError
-from vpbench.results import SCHEMA, load_summaries
-from vpbench.table_formats import TIDY, markdown, tidy_csv, wide_csv
-from vpbench.tables import Group, Row, Table, print_table, rank, write_tables
-
-
-def column(name: str, value: float | None, **changes: Any) -> dict[str, Any]:
-    """A column of a summary: PSNR-like unless told otherwise."""
-    metric, region = name.removesuffix("]").split("[")
-    excluded = changes.pop("excluded", ())
-    return {
-        "metric": metric,
-        "region": region,
-        "column": name,
-        "unit": "dB",
-        "direction": "higher",
-        "digits": 2,
-        "scale": 1,
-        "signature": f"{name}|v1",
-        "value": value,
-        "n": 8 - len(excluded),
-        "excluded": [{"clip": clip, "reason": f"{clip}: the hole is empty"} for clip in excluded],
-        "exact_frames": 0,
-        "absent": "",
-        "unranked": "",
-        "average": "clips",
-        **changes,
-    }
-
-
-def mse(value: float | None, **changes: Any) -> dict[str, Any]:
-    return column("mse[hole]", value, **{"unit": "", "direction": "lower", "scale": 100, "digits": 3, **changes})
-
-
-def psnr(value: float | None, **changes: Any) -> dict[str, Any]:
-    return column("psnr[hole]", value, **changes)
-
-
-class Runs:
-    """Writes run folders."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def __call__(self, model: str, *columns: dict[str, Any], run: str = "", folder: str = "", ok: int = 8, **changes: Any) -> Path:
-        summary = {
-            "schema": SCHEMA,
-            "benchmark": {
-                "name": changes.pop("benchmark", "demo"),
-                "fingerprint": changes.pop("fingerprint", "0123456789abcdef"),
-                "clips": 8,
-            },
-            "model": {"name": model, "needs_reference": changes.pop("needs_reference", False), "ranked": changes.pop("ranked", True)},
-            "run": run or f"{model}-1a2b",
-            "protocol": "pixels",
-            "track": "raw",
-            "clips": {
-                "total": 8,
-                "ok": ok,
-                "names": [f"clip{i}" for i in range(ok)],
-                "properties": {},
-                "failed": changes.pop("failed", []),
-                "missing": [],
-            },
-            "mean_rank": [c["column"] for c in columns],
-            "columns": list(columns),
-            **changes,
-        }
-        path = self.root / (folder or f"run{len(list(self.root.iterdir()))}")
-        file = path / "scores" / f"{summary['protocol']}-{summary['track']}" / "summary.json"
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(summary))
-        return path
-
-    def table(self) -> Table:
-        return rank(load_summaries([self.root]))
-
-    def group(self) -> Group:
-        (group,) = self.table().groups
-        return group
-
-    def rows(self) -> dict[str, Row]:
-        return {row.label: row for row in self.group().rows}
+from tests.summaries import Runs, column, mse, psnr
+from vpbench.table_formats import TIDY, tidy_csv, wide_csv
+from vpbench.table_markdown import markdown
+from vpbench.tables import Table, print_table, write_tables
 
 
 @pytest.fixture
@@ -105,53 +25,6 @@ def runs(tmp_path: Path) -> Runs:
 
 def places(runs: Runs) -> list[tuple[str, int | None]]:
     return [(row.label, row.place) for row in runs.group().rows]
-
-
-class TestReading:
-    def test_a_run_folder_and_a_folder_of_run_folders_at_any_depth(self, runs: Runs) -> None:
-        one = runs("a", psnr(1.0), folder="x/y/a")
-        runs("b", psnr(2.0), folder="b")
-        assert [s.model for s in load_summaries([one])] == ["a"]
-        assert [s.model for s in load_summaries([runs.root])] == ["a", "b"]
-
-    def test_hidden_and_underscored_folders_are_skipped(self, runs: Runs) -> None:
-        runs("a", psnr(1.0), folder="a")
-        runs("b", psnr(1.0), folder=".b")
-        runs("c", psnr(1.0), folder="_c")
-        assert [s.model for s in load_summaries([runs.root])] == ["a"]
-
-    def test_the_same_run_counts_once(self, runs: Runs) -> None:
-        one = runs("a", psnr(1.0), folder="a")
-        runs("a", psnr(1.0), folder="copy-of-a")
-        assert len(load_summaries([one, runs.root, one / ".." / "a"])) == 1
-
-    @pytest.mark.parametrize("name", ["empty", "absent"])
-    def test_a_path_without_scores_is_named_with_what_to_do(self, runs: Runs, name: str) -> None:
-        (runs.root / "empty").mkdir()
-        with pytest.raises(DataError, match=rf"{name}: holds no scores .*Give a run folder, or run `vpbench run` first"):
-            load_summaries([runs.root / name])
-
-    @pytest.mark.parametrize(
-        ("text", "message"),
-        [
-            pytest.param("{", "cannot be read as JSON", id="not JSON"),
-            pytest.param("[]", "expected a JSON object", id="a list"),
-            pytest.param('{"schema": 4}', "has schema 4, this vpbench reads 3", id="of a newer version"),
-            pytest.param('{"schema": 3}', "is not a summary", id="without content"),
-        ],
-    )
-    def test_a_file_that_is_no_summary_is_named(self, runs: Runs, text: str, message: str) -> None:
-        file = runs("a", psnr(1.0)) / "scores" / "pixels-raw" / "summary.json"
-        file.write_text(text)
-        with pytest.raises(DataError, match=message) as error:
-            load_summaries([runs.root])
-        assert str(file) in str(error.value)
-
-    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-    def test_nan_never_travels_silently(self, runs: Runs, value: float) -> None:
-        runs("a", psnr(value))
-        with pytest.raises(DataError, match=r"psnr\[hole\] is (nan|inf)"):
-            load_summaries([runs.root])
 
 
 class TestRanking:
@@ -303,7 +176,8 @@ class TestTidyCsv:
     def test_its_columns(self, runs: Runs) -> None:
         assert tidy_csv(example(runs)).splitlines()[0] == (
             "benchmark,fingerprint,protocol,track,slice,model,run,metric,region,unit,direction,"
-            "value,low,high,n,clips_ok,clips_total,rank,mean_rank,ranked,reason,signature"
+            "value,low,high,n,clips_ok,clips_total,under_sampled,rank,rank_low,rank_high,"
+            "mean_rank,mean_rank_low,mean_rank_high,place,place_low,place_high,ranked,reason,signature"
         )
 
     def test_values_are_natural_units_with_ten_digits(self, runs: Runs) -> None:
@@ -422,11 +296,11 @@ class TestMarkdown:
 
 
 class TestWriting:
-    def test_three_files_and_nothing_else(self, runs: Runs, tmp_path: Path) -> None:
+    def test_six_files_and_nothing_else(self, runs: Runs, tmp_path: Path) -> None:
         example(runs)
         write_tables([runs.root], tmp_path / "new" / "folder")
         names = sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
-        assert names == ["leaderboard.csv", "leaderboard.md", "leaderboard_wide.csv"]
+        assert names == sorted([*(f"leaderboard.{form}" for form in ("csv", "md", "tex", "html", "json")), "leaderboard_wide.csv"])
 
     def test_equal_runs_give_equal_bytes_in_whatever_order(self, runs: Runs, tmp_path: Path) -> None:
         example(runs)

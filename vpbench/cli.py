@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpbench import published
+from vpbench import published, rank_cli
 from vpbench.version import __version__
 
 DESCRIPTION = "Evaluate video inpainting and video editing: run models on benchmarks, score them, rank them."
@@ -72,16 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("run", help="generate and score (a Hydra application; vpbench run --help)", add_help=False)
 
-    ranking = commands.add_parser(
-        "rank",
-        help="tables of finished runs",
-        description="Rank finished runs; runs with different benchmark data or signatures never share a rank.",
-        epilog="examples:\n  vpbench rank runs\n  vpbench rank runs/demo -o leaderboard\n",
-        formatter_class=raw,
-    )
-    ranking.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run folders, or folders that hold them")
-    ranking.add_argument("-o", "--out", type=Path, metavar="DIR", help="write leaderboard.csv, leaderboard_wide.csv and leaderboard.md")
-    ranking.set_defaults(call=_rank)
+    rank_cli.add_parser(commands)
 
     listing = commands.add_parser(
         "list",
@@ -148,19 +139,6 @@ def _weights_parser(parser: argparse.ArgumentParser) -> None:
     adding.add_argument("--network", default="", metavar="NAME", help="the network it must belong to")
     adding.add_argument("--trust", action="store_true", help="use this very file although its hash is not in the table")
     adding.set_defaults(call=_weights_add)
-
-
-def _rank(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from vpbench.results import load_summaries
-    from vpbench.tables import print_table, rank, write_tables
-
-    table = rank(load_summaries(options.runs)) if options.out is None else write_tables(options.runs, options.out)
-    print_table(table, Console())
-    if options.out is not None:
-        print(f"tables: {options.out / 'leaderboard.csv'} and .md beside it")
-    return 0
 
 
 def _list(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ Neither torch nor any metric is needed: a summary holds the metadata of its colu
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -20,6 +21,9 @@ from vpbench.errors import DataError
 
 SCHEMA = 3  # of summary.json
 SUBMISSIONS = "submissions"  # the folder of a leaderboard that holds summaries, one file each
+AVERAGES = ("clips", "frame_means", "frames", "set")
+SAME = 1e-9  # relative: how far a stored value may be from the mean of its values per clip
+AGAIN = "Run the same `vpbench run` command again."
 Values = NDArray[np.float64]
 
 
@@ -86,6 +90,26 @@ class Cell:
         """The value as people read it; empty where there is none."""
         return "" if self.value is None else f"{self.value * self.scale:.{self.digits}f}"
 
+    @property
+    def under_sampled(self) -> bool:
+        """Whether a set metric's value comes from fewer clips than its features have dimensions."""
+        return self.value is not None and self.n < self.dimensions
+
+    @property
+    def weights(self) -> Values | None:
+        """(n clips,) of the clips in the mean; None for equal ones."""
+        return self.frames if self.average == "frames" else None
+
+
+def clip_mean(values: Values, weights: Values | None = None) -> float | None:
+    """The value of a column from its values per clip: None where no clip has one, or one is infinite."""
+    if np.isinf(values).any():
+        return None
+    used = np.isfinite(values)
+    weigh = used.astype(np.float64) if weights is None else np.where(used, weights, 0.0)
+    total = math.fsum(weigh)
+    return math.fsum(values[used] * weigh[used]) / total if total else None
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -96,6 +120,8 @@ class Summary:
         properties: what was measured of each clip itself (``vpbench.properties``), by its name.
         source: the file it was read from.
         digest: of that file's content.
+        slice: ``all``, or the clips that it was cut down to, e.g. ``operation=swap`` (``vpbench.slices``).
+        partial: of a slice: why the run as a whole is not complete; empty when it is.
     """
 
     benchmark: str
@@ -115,6 +141,8 @@ class Summary:
     properties: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False, repr=False)
     source: Path = field(default=Path(), compare=False)
     digest: str = ""
+    slice: str = "all"
+    partial: str = ""
 
     @property
     def group(self) -> tuple[str, str, str, str]:
@@ -123,13 +151,19 @@ class Summary:
 
     def cell(self, column: str) -> Cell | None:
         """The cell of a column, where this run has it."""
-        return next((cell for cell in self.cells if cell.column == column), None)
+        return self._by_column.get(column)
+
+    @functools.cached_property
+    def _by_column(self) -> dict[str, Cell]:
+        return {cell.column: cell for cell in self.cells}
 
     @property
     def unranked(self) -> str:
         """Why this row takes no part in the ranking; empty when it does."""
         if self.needs_reference:
             return "sees hole"
+        if self.partial:
+            return self.partial
         if self.ok != self.total:
             return f"{self.ok}/{self.total} clips" + (f", {self.failed} failed" if self.failed else "")
         return "" if self.may_rank else "not ranked: floor/ceiling row"
@@ -177,25 +211,38 @@ def read_summaries(file: Path) -> list[Summary]:
     Raises:
         DataError: unreadable, no summary of ours, or of another schema.
     """
+    return [_summary(part, file) for part in read_contents(file)]
+
+
+def read_contents(file: Path) -> list[dict[str, Any]]:
+    """The summaries of one JSON file as they were stored, not looked at.
+
+    Raises:
+        DataError: unreadable, or neither an object nor a list of objects under ``results``.
+    """
     try:
-        found = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as JSON ({error}). Run the same `vpbench run` command again.") from error
+        found = json.loads(file.read_bytes(), parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{file}: cannot be read as JSON ({error}). {AGAIN}") from error
     parts = found.get("results") if isinstance(found, dict) and "results" in found else [found]
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise DataError(f"{file}: holds no summary (expected a JSON object).")
-    return [_summary(part, file) for part in parts]
+    return parts
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")
 
 
 def _summary(found: Mapping[str, Any], file: Path) -> Summary:
     if found.get("schema") != SCHEMA:
-        raise DataError(
-            f"{file}: has schema {found.get('schema')!r}, this vpbench reads {SCHEMA}. Run the same `vpbench run` command again."
-        )
+        raise DataError(f"{file}: has schema {found.get('schema')!r}, this vpbench reads {SCHEMA}. {AGAIN}")
     try:
         clips = tuple(str(name) for name in found["clips"]["names"])
         if len(clips) != int(found["clips"]["ok"]):
             raise ValueError(f"{len(clips)} names for {found['clips']['ok']} clips")
+        if list(clips) != sorted(set(clips)):
+            raise ValueError("the clips' names are not sorted, or a name occurs twice")
         return Summary(
             benchmark=str(found["benchmark"]["name"]),
             fingerprint=str(found["benchmark"]["fingerprint"]),
@@ -216,7 +263,7 @@ def _summary(found: Mapping[str, Any], file: Path) -> Summary:
             digest=hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest(),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{file}: is not a summary ({error!r}). Run the same `vpbench run` command again.") from error
+        raise DataError(f"{file}: is not a summary ({error!r}). {AGAIN}") from error
 
 
 def _cell(column: Mapping[str, Any], clips: int) -> Cell:
@@ -225,7 +272,9 @@ def _cell(column: Mapping[str, Any], clips: int) -> Cell:
         raise ValueError(f"{column['column']} is {value}")
     if column["direction"] not in ("higher", "lower"):
         raise ValueError(f"direction {column['direction']!r}")
-    return Cell(
+    if column["average"] not in AVERAGES:
+        raise ValueError(f"average {column['average']!r}")
+    cell = Cell(
         metric=str(column["metric"]),
         region=str(column["region"]),
         column=str(column["column"]),
@@ -249,6 +298,24 @@ def _cell(column: Mapping[str, Any], clips: int) -> Cell:
         vectors=int(column.get("vectors", 0)),
         dimensions=int(column.get("dimensions", 0)),
     )
+    _check(cell)
+    return cell
+
+
+def _check(cell: Cell) -> None:
+    """Refuse a value that is not the mean of its values per clip: somebody changed one of them."""
+    if not len(cell.clips):
+        return
+    if cell.weights is not None and len(cell.weights) != len(cell.clips):
+        raise ValueError(f"{cell.column}: a mean over frames without the frames of each clip")
+    mean = clip_mean(cell.clips, cell.weights)
+    size = np.abs(cell.clips[np.isfinite(cell.clips)])
+    if (mean is None) != (cell.value is None) or (
+        mean is not None and cell.value is not None and abs(mean - cell.value) > SAME * float(size.mean())
+    ):
+        raise ValueError(f"{cell.column} is {cell.value}, the mean of its values per clip {mean}")
+    if cell.n != len(size):
+        raise ValueError(f"{cell.column} counts {cell.n} clips, {len(size)} have a value")
 
 
 def _values(column: Mapping[str, Any], key: str, clips: int) -> Values:
@@ -256,4 +323,6 @@ def _values(column: Mapping[str, Any], key: str, clips: int) -> Values:
     found = column.get(key) or []
     if found and len(found) != clips:
         raise ValueError(f"{column['column']}: {len(found)} {key} for {clips} clips")
+    if any(isinstance(value, str) and value not in ("inf", "-inf") for value in found):
+        raise ValueError(f"{column['column']}: {key} hold text")
     return np.array([math.nan if value is None else float(value) for value in found])

@@ -10,6 +10,7 @@ Everything is NumPy and the distribution functions of ``scipy.special``; SciPy's
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,19 +23,22 @@ Floats = NDArray[np.float64]
 LEVEL = 0.95  # of intervals
 ALPHA = 0.05  # of tests
 POWER = 0.8  # that the clips a note asks for would give
-RESAMPLES = 2000
+RESAMPLES = 10_000
 SEED = 0
 MOST_CLIPS = 1_000_000  # where a note stops counting
 
 
 def resamples(clips: int, count: int = RESAMPLES, seed: int = SEED) -> Floats:
-    """Return how often each clip occurs in each resample: (count, clips), rows sum to ``clips``. Equal arguments give equal draws."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(clips, np.full(clips, 1 / clips), size=count).astype(np.float64)
+    """Return how often each clip occurs in each resample: (count, clips), rows sum to ``clips``.
+
+    Equal arguments give equal draws with every NumPy: of its generators only ``RandomState`` promises that (NEP 19), and tables kept in
+    git must not change with a NumPy.
+    """
+    return np.random.RandomState(seed).multinomial(clips, np.full(clips, 1 / clips), size=count).astype(np.float64)
 
 
 def resampled_means(values: Floats, draws: Floats, weights: Floats | None = None) -> Floats:
-    """Return the mean of each column in each resample.
+    """Return the mean of each column in each resample; equal columns give equal bits.
 
     Args:
         values: (clips, columns); nan where a clip has no value, it then takes no part.
@@ -42,34 +46,41 @@ def resampled_means(values: Floats, draws: Floats, weights: Floats | None = None
         weights: (clips, columns) of the clips in the mean (their frames); None for equal ones.
 
     Returns:
-        (count, columns); nan where a resample holds no clip with a value.
+        (columns, count); nan where a resample holds no clip with a value.
     """
     defined = ~np.isnan(values)
     weigh = defined.astype(np.float64) if weights is None else np.where(defined, weights, 0.0)
+    both = np.concatenate([np.where(defined, values, 0.0) * weigh, weigh])
+    unique, inverse = np.unique(both, axis=1, return_inverse=True)  # a matrix product may round equal columns differently
+    sums, totals = np.split(unique, 2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        means: Floats = (draws @ (np.where(defined, values, 0.0) * weigh)) / (draws @ weigh)
-    return means
+        means: Floats = (sums.T @ draws.T) / (totals.T @ draws.T)
+    return means[inverse.reshape(-1)]
 
 
 def percentile_interval(statistics: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
-    """Return the lower and upper ends, over the first axis, of a bootstrap's statistics; nan where all of them are."""
+    """Return the lower and upper ends, over the last axis, of a bootstrap's statistics; those that are not finite take no part."""
     outside = 100 * (1 - level) / 2
     finite = np.isfinite(statistics)
     if finite.all():
-        low, high = np.percentile(statistics, [outside, 100 - outside], axis=0)
+        low, high = np.percentile(statistics, [outside, 100 - outside], axis=-1)
         return low, high
-    columns = statistics.reshape(len(statistics), -1)
-    ends = np.full((2, columns.shape[1]), np.nan)
-    for index, column in enumerate(columns.T):
-        if np.isfinite(column).any():
-            ends[:, index] = np.percentile(column[np.isfinite(column)], [outside, 100 - outside])
-    low, high = ends.reshape(2, *statistics.shape[1:])
+    rows = statistics.reshape(-1, statistics.shape[-1])
+    ends = np.full((2, len(rows)), np.nan)
+    for index, row in enumerate(rows):
+        if np.isfinite(row).any():
+            ends[:, index] = np.percentile(row[np.isfinite(row)], [outside, 100 - outside])
+    low, high = ends.reshape(2, *statistics.shape[:-1])
     return low, high
 
 
 def bootstrap_interval(values: Floats, weights: Floats | None = None, level: float = LEVEL, seed: int = SEED) -> tuple[float, float]:
-    """Return the interval of the mean of (clips,) values, nan where a clip has none; (nan, nan) for fewer than 2 clips with a value."""
-    if np.isfinite(values).sum() < 2:
+    """Return the interval of the mean of (clips,) values, nan where a clip has none.
+
+    Returns:
+        (nan, nan) for fewer than 2 clips with a value, and where a value is infinite.
+    """
+    if np.isfinite(values).sum() < 2 or np.isinf(values).any():
         return math.nan, math.nan
     columns = None if weights is None else weights[:, None]
     low, high = percentile_interval(resampled_means(values[:, None], resamples(len(values), seed=seed), columns), level)
@@ -167,27 +178,62 @@ def paired_sets(one: float, other: float, one_without: Floats, other_without: Fl
     return Paired(int(np.isfinite(d).sum()), one - other, jackknife_error(d))
 
 
-def pairwise_p(values: Floats, weights: Floats | None = None) -> Floats:
-    """Return the two-sided p of every pair of models.
+@dataclass(frozen=True)
+class Pairs:
+    """Every pair of several models on the same clips; entry [i, j] is model i less model j.
+
+    Attributes:
+        n: clips.
+        difference: (models, models).
+        error: (models, models), its standard error over clips; nan for fewer than 2 clips.
+    """
+
+    n: int
+    difference: Floats
+    error: Floats
+
+    @functools.cached_property
+    def p(self) -> Floats:
+        """(models, models) two-sided p of "these two do not differ", 1 on the diagonal; nan for fewer than 2 clips."""
+        p = _two_sided(self.difference, self.error, self.n)
+        np.fill_diagonal(p, 1.0)
+        return p
+
+    def pair(self, one: int, other: int) -> Paired:
+        """The comparison of two of the models."""
+        return Paired(self.n, float(self.difference[one, other]), float(self.error[one, other]))
+
+
+def pairs(values: Floats, weights: Floats | None = None) -> Pairs:
+    """Compare every pair of models by their values per clip: ``paired`` of each.
 
     Args:
         values: (clips, models), finite: all models on the same clips.
-        weights: (clips,) of the clips in the means; None for equal ones.
-
-    Returns:
-        (models, models), 1 on the diagonal; nan for fewer than 2 clips.
+        weights: (clips, models) of the clips in the means; None for equal ones.
     """
-    n, models = values.shape
-    w = np.ones(n) if weights is None else weights
-    p = np.ones((models, models))
-    for i in range(models):
-        d = values[:, i : i + 1] - values
-        mean = (w[:, None] * d).sum(axis=0) / w.sum()
-        influence = n * w[:, None] * (d - mean) / w.sum()
-        error = np.sqrt((influence**2).sum(axis=0) / (n - 1) / n) if n > 1 else np.full(models, np.nan)
-        p[i] = _two_sided(mean, error, n)
-        p[i, i] = 1.0
-    return p
+    w = np.ones_like(values) if weights is None else weights
+    means = (w * values).sum(axis=0) / w.sum(axis=0)
+    return _pairs(means, len(values) * w * (values - means) / w.sum(axis=0))
+
+
+def pairs_of_sets(values: Floats, without: Floats) -> Pairs:
+    """Compare every pair of models by a set metric: ``paired_sets`` of each.
+
+    Args:
+        values: (models,).
+        without: (clips, models), finite: the values without each clip.
+    """
+    return _pairs(values, (len(without) - 1) * (without - without.mean(axis=0)))
+
+
+def _pairs(values: Floats, influence: Floats) -> Pairs:
+    """From what each clip adds to each model's value: (clips, models), which sum to 0."""
+    n, models = influence.shape
+    if n < 2:
+        return Pairs(n, values[:, None] - values, np.full((models, models), np.nan))
+    rows = np.ascontiguousarray(influence.T)
+    error = np.array([np.sqrt(np.square(rows - row).sum(axis=1) / (n - 1) / n) for row in rows])
+    return Pairs(n, values[:, None] - values, error)
 
 
 def _two_sided(difference: Floats, error: Floats, n: int) -> Floats:
@@ -216,12 +262,21 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def neighbours_apart(p: Floats, alpha: float = ALPHA) -> list[bool]:
+    """Return of each pair of neighbours (1st and 2nd, 2nd and 3rd, ...) whether they differ, by Holm's correction over all these pairs.
+
+    Args:
+        p: (models, models) two-sided p of the pairs, models in the order of their values; nan counts as no evidence.
+    """
+    steps = holm([float(p[i, i + 1]) for i in range(len(p) - 1)])
+    return [not math.isnan(step) and step < alpha for step in steps]
+
+
 def rank_ranges(p: Floats, alpha: float = ALPHA) -> list[tuple[int, int]]:
     """Return the ranks that each model may have, best first, from 1.
 
-    Neighbours are apart where the difference is significant after Holm's correction over all pairs of neighbours. A model's range
-    reaches as far as no step between is significant and neither is its own difference from the model there, corrected as strictly as
-    the first step of Holm's.
+    A model's range reaches as far as no neighbours between are apart (``neighbours_apart``) and neither is it apart from the model
+    there by its own p, corrected as strictly as the first step of Holm's.
 
     Args:
         p: (models, models) two-sided p of the pairs, models in the order of their values; nan counts as no evidence.
@@ -230,8 +285,7 @@ def rank_ranges(p: Floats, alpha: float = ALPHA) -> list[tuple[int, int]]:
     [(1, 2), (1, 2), (3, 3)]
     """
     models = len(p)
-    steps = holm([float(p[i, i + 1]) for i in range(models - 1)])
-    apart = [not math.isnan(step) and step < alpha for step in steps]
+    apart = neighbours_apart(p, alpha)
     tests = max(models - 1, 1)
 
     def reach(start: int, direction: int) -> int:
@@ -244,6 +298,21 @@ def rank_ranges(p: Floats, alpha: float = ALPHA) -> list[tuple[int, int]]:
         return here + 1
 
     return [(reach(i, -1), reach(i, 1)) for i in range(models)]
+
+
+def competition_ranks(values: Floats) -> Floats:
+    """Return the ranks of each row's values, the smallest first, from 1; ties share the best (1, 1, 3). Shape as given: (rows, models).
+
+    >>> competition_ranks(np.array([[0.5, 0.1, 0.1]]))
+    array([[3., 1., 1.]])
+    """
+    order = np.argsort(values, axis=1, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=1)
+    position = np.broadcast_to(np.arange(1.0, values.shape[1] + 1), values.shape).copy()
+    position[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = 0
+    ranks = np.empty_like(position)
+    np.put_along_axis(ranks, order, np.maximum.accumulate(position, axis=1), axis=1)
+    return ranks
 
 
 def power(clips: int, difference: float, deviation: float, alpha: float = ALPHA, sides: int = 2) -> float:

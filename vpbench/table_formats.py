@@ -1,168 +1,214 @@
-"""Tables as files: tidy CSV for machines, wide CSV and Markdown for people, all from the same rows.
+"""Tables as files for machines: tidy and wide CSV, JSON, and the differences of all pairs of models; all from the same rows.
 
-Only the wide CSV guards against spreadsheets: there a name that begins with ``=``, ``+``, ``-`` or ``@`` gets a leading apostrophe. The
-tidy CSV holds names as they are.
+Values have 10 significant digits, the ends of intervals 6, p values 4: more than anybody reads, and few enough that another processor
+gives the same bytes. Only the wide CSV guards against spreadsheets: there a name that begins with ``=``, ``+``, ``-`` or ``@`` gets a
+leading apostrophe. The others hold names as they are.
 """
 
 from __future__ import annotations
 
 import csv
-import html
+import dataclasses
 import io
-import re
+import json
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vpbench import statistics
+from vpbench.rankings import ColumnRanking
 from vpbench.results import Cell
-from vpbench.tables import Group, Row, Table, absent_metrics
+from vpbench.table_text import clips_text, mean_text, notes, range_text
+from vpbench.tables import Group, Options, Row, Table
 
 TIDY = (
     *("benchmark", "fingerprint", "protocol", "track", "slice", "model", "run", "metric", "region", "unit", "direction"),
-    *("value", "low", "high", "n", "clips_ok", "clips_total", "rank", "mean_rank", "ranked", "reason", "signature"),
+    *("value", "low", "high", "n", "clips_ok", "clips_total", "under_sampled", "rank", "rank_low", "rank_high"),
+    *("mean_rank", "mean_rank_low", "mean_rank_high", "place", "place_low", "place_high", "ranked", "reason", "signature"),
+)
+PAIRED = (
+    *("benchmark", "fingerprint", "protocol", "track", "slice", "metric", "region", "unit", "direction"),
+    *("model", "run", "other", "other_run", "difference", "low", "high", "p", "p_holm", "n", "signature"),
 )
 
 
 def tidy_csv(table: Table) -> str:
-    """One line per benchmark, protocol, track, slice, model, metric and region; 10 significant digits, no timestamps."""
+    """One line per benchmark, protocol, track, slice, model, metric and region; no timestamps.
+
+    ``low`` and ``high`` are the ends of the 95 % interval; ``rank_low`` to ``rank_high`` the ranks that the noise leaves.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, TIDY, lineterminator="\n")
     writer.writeheader()
     for group in table.groups:
         for row in group.rows:
+            about = {**_about(group), **_of_row(row)}
             for cell in row.summary.cells:
-                writer.writerow(_tidy_row(group, row, cell))
+                writer.writerow({**about, **_of_cell(row, cell)})
     return text.getvalue()
 
 
-def _tidy_row(group: Group, row: Row, cell: Cell) -> dict[str, Any]:
+def _about(group: Group) -> dict[str, str]:
     return {
         "benchmark": group.benchmark,
         "fingerprint": group.fingerprint,
         "protocol": group.protocol,
         "track": group.track,
-        "slice": "all",
+        "slice": group.slice,
+    }
+
+
+def _of_row(row: Row) -> dict[str, Any]:
+    low, high = row.mean_rank_interval or (None, None)
+    best, worst = row.places or ("", "")
+    return {
         "model": row.summary.model,
         "run": row.summary.run,
+        "clips_ok": row.summary.ok,
+        "clips_total": row.summary.total,
+        "mean_rank": _number(row.mean_rank, 10),
+        "mean_rank_low": _number(low, 6),
+        "mean_rank_high": _number(high, 6),
+        "place": "" if row.place is None else row.place,
+        "place_low": best,
+        "place_high": worst,
+        "ranked": "no" if row.reason else "yes",
+        "reason": row.reason,
+    }
+
+
+def _of_cell(row: Row, cell: Cell) -> dict[str, Any]:
+    low, high = row.intervals.get(cell.column, (None, None))
+    best, worst = row.ranges.get(cell.column, ("", ""))
+    return {
         "metric": cell.metric,
         "region": cell.region,
         "unit": cell.unit,
         "direction": cell.direction,
-        "value": "" if cell.value is None else f"{cell.value:.10g}",
-        "low": "",
-        "high": "",
+        "value": _number(cell.value, 10),
+        "low": _number(low, 6),
+        "high": _number(high, 6),
         "n": cell.n,
-        "clips_ok": row.summary.ok,
-        "clips_total": row.summary.total,
+        "under_sampled": "yes" if cell.under_sampled else "",
         "rank": row.ranks.get(cell.column, ""),
-        "mean_rank": "" if row.mean_rank is None else f"{row.mean_rank:.10g}",
-        "ranked": "no" if row.reason else "yes",
-        "reason": row.reason,
+        "rank_low": best,
+        "rank_high": worst,
         "signature": cell.signature,
     }
 
 
-def wide_csv(table: Table) -> str:
-    """One line per model, values as people read them, the columns of all groups side by side; formulas are defused, see above."""
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}g}"
+
+
+def wide_csv(table: Table, intervals: bool = True) -> str:
+    """One line per model, values as people read them, the columns of all groups side by side; formulas are defused, see above.
+
+    Args:
+        table: what to write.
+        intervals: add the ends of each interval, in two columns after the values.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     headers = list(dict.fromkeys(cell.header for group in table.groups for cell in group.defined))
-    head = ["benchmark", "fingerprint", "protocol", "track", "rank", "model"]
-    writer.writerow([*head, *map(_plain, headers), "mean rank", "clips", "note"])
+    named = [name for header in headers for name in ([header, f"{header} low", f"{header} high"] if intervals else [header])]
+    head = ["benchmark", "fingerprint", "protocol", "track", "slice", "rank", "rank range", "model"]
+    writer.writerow([*head, *map(_plain, named), "mean rank", "clips", "note"])
     for group in table.groups:
-        names = [_plain(name) for name in (group.benchmark, group.fingerprint[:12], group.protocol, group.track)]
+        names = [_plain(name) for name in (group.benchmark, group.fingerprint[:12], group.protocol, group.track, group.slice)]
         for row in group.rows:
-            texts = {column.header: cell.text for column in group.defined if (cell := row.summary.cell(column.column))}
-            values = [texts.get(header, "") for header in headers]
-            writer.writerow([*names, row.place or "", _plain(row.label), *values, _mean(row), _clips(row), _plain(row.reason)])
+            cells = {column.header: cell for column in group.defined if (cell := row.summary.cell(column.column))}
+            values = [value for header in headers for value in _wide(row, cells.get(header), intervals)]
+            place = [row.place or "", _plain(range_text(row.places))]
+            writer.writerow([*names, *place, _plain(row.label), *values, mean_text(row), clips_text(row), _plain(row.reason)])
     return text.getvalue()
 
 
-def markdown(table: Table) -> str:
-    """One section per group; best bold, second best underlined, unranked rows last with the reason; signatures at the end."""
-    return "\n".join(_section(group) for group in table.groups)
-
-
-def _section(group: Group) -> str:
-    columns = group.defined
-    lines = [f"### {_escape(group.title)}", "", f"Benchmark fingerprint {_escape(group.fingerprint[:12])}.", ""]
-    header = ["rank", "model", *(c.header for c in columns), "mean rank", "clips", "note"]
-    lines += ["| " + " | ".join(_escape(name) for name in header) + " |"]
-    lines += ["|" + "|".join(["--:", ":--", *["--:"] * (len(columns) + 2), ":--"]) + "|"]
-    for row in group.rows:
-        cells = [_value(group, row, column) for column in columns]
-        line = [str(row.place or ""), _escape(row.label), *cells, _mean(row), _clips(row), _escape(row.reason)]
-        lines.append("| " + " | ".join(line) + " |")
-    lines.append("")
-    if notes := _notes(group):
-        lines += [*(f"* {_escape(note)}" for note in notes), ""]
-    lines += ["<details><summary>Signatures</summary>", ""]
-    signatures = dict.fromkeys(cell.signature for row in group.rows for cell in row.summary.cells if cell.value is not None)
-    lines += [f"* {_escape(signature)}" for signature in signatures]
-    return "\n".join([*lines, "", "</details>", ""])
-
-
-def _value(group: Group, row: Row, column: Cell) -> str:
-    cell = row.summary.cell(column.column)
-    if cell is None or cell.value is None:
-        return ""
-    mark = {"best": "**{}**", "second": "<u>{}</u>"}.get(group.place(row, column.column), "{}")
-    return mark.format(cell.text)
-
-
-def _notes(group: Group) -> list[str]:
-    defined = {cell.column for cell in group.defined}
-    notes = []
-    absences: dict[tuple[str, str], list[str]] = {}
-    for cap, columns in _caps(group).items():
-        notes.append(f"A clip's value is capped at {cap} in {', '.join(columns)}.")
-    for column in group.columns:
-        cells = [(row.label, cell) for row in group.rows if (cell := row.summary.cell(column.column))]
-        reasons = "; ".join(sorted({reason for _, cell in cells for _, reason in cell.excluded if reason}))
-        why = f": {reasons}" if reasons else ""
-        if all(cell.absent for _, cell in cells):
-            continue  # told below, one line per metric
-        if column.column not in defined:
-            notes.append(f"{column.column} is left out, no row has a value{why}.")
-            continue
-        fewer = [f"{cell.n} of {cell.n + len(cell.excluded)} clips ({label})" for label, cell in cells if cell.excluded]
-        if fewer:
-            notes.append(f"{column.column} is undefined on some clips and is the mean over {', '.join(fewer)}{why}.")
-        exact = [f"{cell.exact_frames} ({label})" for label, cell in cells if cell.exact_frames]
-        if exact:
-            notes.append(f"{column.column}: frames that equal the reference exactly: {', '.join(exact)}.")
-        notes += [f"{column.column}: {note}." for note in sorted({cell.note for _, cell in cells if cell.note})]
-        if unranked := sorted({cell.unranked for _, cell in cells if cell.unranked}):
-            notes.append(f"{column.column} is not ranked: {'; '.join(unranked)}.")
-    for row in group.rows:
-        for metric, reason in absent_metrics({cell.column: cell.absent for cell in row.summary.cells if cell.absent}).items():
-            absences.setdefault((metric, reason), []).append(row.label)
-    for (metric, reason), rows in absences.items():
-        who = "" if len(rows) == len(group.rows) else f" for {', '.join(rows)}"
-        notes.append(f"{metric} is absent{who}: {reason}.")
-    return notes
-
-
-def _caps(group: Group) -> dict[str, list[str]]:
-    """Columns by the cap on a clip's value that their signature names (``cap=100``)."""
-    caps: dict[str, list[str]] = {}
-    for cell in group.defined:
-        if found := re.search(r"[|,]cap=([0-9.]+)", cell.signature):
-            caps.setdefault(f"{found[1]} {cell.unit}".strip(), []).append(cell.column)
-    return caps
-
-
-def _mean(row: Row) -> str:
-    return "" if row.mean_rank is None else f"{row.mean_rank:.2f}"
-
-
-def _clips(row: Row) -> str:
-    return f"{row.summary.ok}/{row.summary.total}"
+def _wide(row: Row, cell: Cell | None, intervals: bool) -> list[str]:
+    if cell is None:
+        return ["", "", ""] if intervals else [""]
+    ends = row.intervals.get(cell.column)
+    shown = ["", ""] if ends is None else [f"{end * cell.scale:.{cell.digits}f}" for end in ends]
+    return [cell.text, *shown] if intervals else [cell.text]
 
 
 def _plain(text: str) -> str:
     return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def _escape(text: str) -> str:
-    """Text as Markdown inside a table cell: no HTML, no cell borders, no emphasis, one line."""
-    flat = re.sub(r"\s+", " ", html.escape(text, quote=False))
-    return re.sub(r"([\\`*\[\]_|~])", r"\\\1", flat)
+def json_text(table: Table, options: Options) -> str:
+    """The tables with their footnotes, and the options they were made with; one line per row, fields without a value left out."""
+    tables = [
+        ",\n".join(
+            [
+                f' {{"about": {_line(_about(group))}',
+                f'  "columns": {_line([{key: getattr(cell, key) for key in _COLUMN} for cell in group.columns])}',
+                f'  "notes": {_line(notes(group, intervals=True))}',
+                '  "rows": [\n   ' + ",\n   ".join(_line(_json_row(row)) for row in group.rows) + "\n  ]}",
+            ]
+        )
+        for group in table.groups
+    ]
+    return f'{{"options": {_line(dataclasses.asdict(options))},\n "tables": [\n' + ",\n".join(tables) + "\n]}\n"
+
+
+_COLUMN = ("column", "metric", "region", "unit", "direction", "digits", "scale", "average")
+_NUMBERS = ("value", "low", "high", "mean_rank", "mean_rank_low", "mean_rank_high")  # the CSV's text says with how many digits
+
+
+def _json_row(row: Row) -> dict[str, Any]:
+    shared = {"metric", "region", "unit", "direction", "under_sampled"}
+    cells = {}
+    for cell in row.summary.cells:
+        found = {key: value for key, value in _of_cell(row, cell).items() if key not in shared}
+        marks = {"under_sampled": cell.under_sampled or None, "absent": cell.absent, "unranked": cell.unranked, "note": cell.note}
+        cells[cell.column] = _filled({**found, **marks})
+    return {"label": row.label, **_filled(_of_row(row)), "ranked": not row.reason, "cells": cells}
+
+
+def _filled(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: float(value) if key in _NUMBERS else value for key, value in found.items() if value not in ("", None)}
+
+
+def _line(found: Any) -> str:
+    return json.dumps(found, ensure_ascii=False, allow_nan=False)
+
+
+def pairs_csv(table: Table) -> str:
+    """One line per column and pair of ranked models, the better one first: the difference, its interval, p and p after Holm's correction.
+
+    The correction is over the pairs of one column of one table. Intervals are those of a single comparison.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(PAIRED)
+    for group in table.groups:
+        for ranking in group.rankings:
+            about = {**_about(group), **{key: getattr(ranking.cell, key) for key in ("metric", "region", "unit", "direction", "signature")}}
+            writer.writerows([line[key] for key in PAIRED] for line in _pairs(group, ranking, about))
+    return text.getvalue()
+
+
+def _pairs(group: Group, ranking: ColumnRanking, about: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    if ranking.pairs is None:
+        return
+    rows = [group.rows[row] for row in ranking.rows]
+    found = [(i, j) for i in range(len(rows)) for j in range(i + 1, len(rows))]
+    p = ranking.pairs.p
+    holm = statistics.holm([float(p[i, j]) for i, j in found])
+    for (i, j), adjusted in zip(found, holm, strict=True):
+        pair = ranking.pairs.pair(i, j)
+        low, high = pair.interval()
+        yield {
+            **about,
+            "model": rows[i].summary.model,
+            "run": rows[i].summary.run,
+            "other": rows[j].summary.model,
+            "other_run": rows[j].summary.run,
+            "difference": _number(pair.difference, 6),
+            "low": _number(low, 6),
+            "high": _number(high, 6),
+            "p": _number(float(p[i, j]), 4),
+            "p_holm": _number(adjusted, 4),
+            "n": pair.n,
+        }

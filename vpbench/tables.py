@@ -2,25 +2,31 @@
 
 Rows are ranked only with equal benchmark fingerprint and with all clips present, and only when the columns of the mean rank have equal
 signatures and leave out the same clips; the rest is shown below the line with the reason. A column that does not count in the mean rank
-is ranked among those rows that agree on it.
+is ranked among those rows that agree on it. What lies inside the noise comes from ``vpbench.rankings``.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vpbench.rankings import Clips, ColumnRanking, Interval, MeanRank, Range, intervals, mean_rank, rank_column
 from vpbench.results import Cell, Summary, load_summaries, order
+from vpbench.slices import check_dimensions, slices
+from vpbench.table_text import absent_metrics as absent_metrics
+from vpbench.table_text import one_line, place_text
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as RichTable
 
 NO_LIMIT = 100_000  # characters: a width in which every table fits
-WIDE = 300  # columns of text where standard output is no terminal: nothing is cut
+PAIRS = "pairs.csv"
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,12 @@ class Row:
     Attributes:
         label: the model's name, or the run's id where two runs of a table share a name.
         ranks: rank by column, for ranked rows; ties share the best rank (1, 1, 3).
+        ranges: the ranks that are possible within the noise, by column; no entry where values per clip are not stored.
+        intervals: 95 % interval by column, natural unit; no entry for fewer than two clips.
         mean_rank: mean over the protocol's mean-rank columns; None for unranked rows.
+        mean_rank_interval: 95 % interval; None where unknown.
         place: rank of the row by its mean rank; None for unranked rows.
+        places: the places that are possible within the noise; None where unknown.
         reason: why the row is not ranked.
     """
 
@@ -41,24 +51,36 @@ class Row:
     mean_rank: float | None = None
     place: int | None = None
     reason: str = ""
+    ranges: dict[str, Range] = field(default_factory=dict)
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    mean_rank_interval: Interval | None = None
+    places: Range | None = None
 
 
 @dataclass(frozen=True)
 class Group:
-    """One table: rows of equal benchmark data, protocol and track; ranked rows first, in order of their mean rank."""
+    """One table: rows of equal benchmark data, protocol, track and slice; ranked rows first, in order of their mean rank.
+
+    Attributes:
+        rows: in table order.
+        slice: ``all``, or which clips, e.g. ``operation=swap``.
+        rankings: the ranked columns, with positions in ``rows``.
+    """
 
     benchmark: str
     fingerprint: str
     protocol: str
     track: str
     rows: tuple[Row, ...]
+    slice: str = "all"
+    rankings: tuple[ColumnRanking, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def title(self) -> str:
         """Heading for people."""
-        return f"{self.benchmark} · {self.protocol} · {self.track}"
+        return f"{self.benchmark} · {self.protocol} · {self.track}" + ("" if self.slice == "all" else f" · {self.slice}")
 
-    @property
+    @functools.cached_property
     def columns(self) -> list[Cell]:
         """The columns, in order of first appearance, each as one of its cells."""
         found: dict[str, Cell] = {}
@@ -67,75 +89,129 @@ class Group:
                 found.setdefault(cell.column, cell)
         return list(found.values())
 
-    @property
+    @functools.cached_property
     def defined(self) -> list[Cell]:
         """Columns in which at least one row has a value."""
         return [c for c in self.columns if any((cell := row.summary.cell(c.column)) and cell.value is not None for row in self.rows)]
 
+    @functools.cached_property
+    def counted(self) -> list[str]:
+        """Names of the columns that some row's protocol counts in the mean rank."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.summary.mean_rank))
+
+    @functools.cached_property
+    def _best(self) -> dict[str, list[int]]:
+        """By column that two rows or more are ranked in: the ranks that occur, the best first."""
+        ranks: dict[str, list[int]] = {}
+        for row in self.rows:
+            for column, rank in row.ranks.items():
+                ranks.setdefault(column, []).append(rank)
+        return {column: sorted(set(found)) for column, found in ranks.items() if len(found) > 1}
+
     def place(self, row: Row, column: str) -> str:
         """``best`` or ``second`` for a ranked row's cell that deserves it, else empty; ties share."""
-        ranks = sorted({r.ranks[column] for r in self.rows if column in r.ranks})
-        rank = row.ranks.get(column)
-        if rank is None or len([r for r in self.rows if column in r.ranks]) < 2:
+        ranks = self._best.get(column, [])
+        if column not in row.ranks or row.ranks[column] not in ranks[:2]:
             return ""
-        return "best" if rank == ranks[0] else "second" if len(ranks) > 1 and rank == ranks[1] else ""
+        return "best" if row.ranks[column] == ranks[0] else "second"
 
 
 @dataclass(frozen=True)
 class Table:
-    """All groups, in order of benchmark, fingerprint, protocol and track."""
+    """All groups, in order of benchmark, fingerprint, protocol and track; after each group of all clips its slices."""
 
     groups: tuple[Group, ...]
 
 
-def absent_metrics(absent: Mapping[str, str]) -> dict[str, str]:
-    """Columns that could not be computed, with the reason; those of one reason are one entry.
+@dataclass(frozen=True)
+class Options:
+    """How tables are made; a leaderboard records them.
 
-    >>> absent_metrics({"lpips[frame]": "no weights", "lpips[hole]": "no weights", "fvd[frame]": "no network", "pvcs[frame]": "no network"})
-    {'lpips[frame, hole]': 'no weights', 'fvd[frame], pvcs[frame]': 'no network'}
+    Attributes:
+        by: slices to show after each table, see ``vpbench.slices.DIMENSIONS``.
+        intervals: whether people's forms show the intervals (machine forms always do).
+        pairs: whether the differences of all pairs of models are written too.
     """
-    reasons: dict[str, dict[str, list[str]]] = {}
-    for column, reason in absent.items():
-        metric, _, region = column.rstrip("]").partition("[")
-        reasons.setdefault(reason, {}).setdefault(metric, []).append(region)
-    return {", ".join(f"{metric}[{', '.join(found)}]" for metric, found in metrics.items()): reason for reason, metrics in reasons.items()}
+
+    by: tuple[str, ...] = ()
+    intervals: bool = True
+    pairs: bool = False
 
 
-def rank(summaries: Iterable[Summary]) -> Table:
-    """Rank the rows of every group; see the module's text for which rows take part."""
+def rank(summaries: Iterable[Summary], by: Sequence[str] = ()) -> Table:
+    """Rank the rows of every group; see the module's text for which rows take part.
+
+    Args:
+        summaries: in any order.
+        by: dimensions to slice each group by, in this order.
+
+    Raises:
+        ConfigError: an unknown dimension.
+        DataError: a damaged property of a clip.
+    """
+    dimensions = check_dimensions(by)
     groups: dict[tuple[str, str, str, str], list[Summary]] = {}
     for summary in sorted(summaries, key=order):
         groups.setdefault(summary.group, []).append(summary)
-    return Table(tuple(_group(key, groups[key]) for key in sorted(groups)))
+    found = []
+    for key in sorted(groups):
+        found.append(_group(groups[key]))
+        found += [_group(part) for part in slices(groups[key], dimensions)]
+    return Table(tuple(found))
 
 
-def _group(key: tuple[str, str, str, str], summaries: Sequence[Summary]) -> Group:
-    rows = [Row(s, label, reason=s.unranked) for s, label in zip(summaries, _labels(summaries), strict=True)]
+def _group(summaries: Sequence[Summary]) -> Group:
+    clips = Clips(summaries)
+    rows = [
+        Row(summary, label, reason=summary.unranked, intervals=found)
+        for summary, label, found in zip(summaries, _labels(summaries), intervals(summaries, clips), strict=True)
+    ]
     rows = _comparable(rows)
     ranked = [row for row in rows if not row.reason]
-    ranks: list[dict[str, int]] = [{} for _ in ranked]
-    for column in dict.fromkeys(cell.column for row in ranked for cell in row.summary.cells):
-        for index, place in _column_ranks([row.summary for row in ranked], column).items():
-            ranks[index][column] = place
-    counted = [name for name in (ranked[0].summary.mean_rank if ranked else ()) if all(name in places for places in ranks)]
-    means = [sum(places[name] for name in counted) / len(counted) for places in ranks] if counted else []
-    final = [row for row in rows if row.reason]
-    for index, row in enumerate(ranked):
-        mean = means[index] if means else None
-        place_ = None if mean is None else 1 + sum(other < mean for other in means)
-        final.append(dataclasses.replace(row, ranks=ranks[index], mean_rank=mean, place=place_))
-    final.sort(key=lambda row: (bool(row.reason), row.mean_rank or 0.0, row.label))
-    return Group(*key, rows=tuple(final))
+    members = [row.summary for row in ranked]
+    rankings = {
+        column: ranking
+        for column in dict.fromkeys(cell.column for summary in members for cell in summary.cells)
+        if (ranking := rank_column(members, column, clips))
+    }
+    names = members[0].mean_rank if members else ()
+    counted = [rankings[name] for name in names if name in rankings and len(rankings[name].rows) == len(ranked)]
+    means = mean_rank(members, counted, clips) if counted else None
+    final = [_ranked(row, index, rankings, means) for index, row in enumerate(ranked)]
+    positions = sorted(range(len(ranked)), key=lambda index: (final[index].mean_rank or 0.0, final[index].label))
+    table_order = {old: new for new, old in enumerate(positions)}
+    found = [final[index] for index in positions] + sorted((row for row in rows if row.reason), key=lambda row: row.label)
+    return Group(
+        *summaries[0].group,
+        rows=tuple(found),
+        slice=summaries[0].slice,
+        rankings=tuple(dataclasses.replace(r, rows=tuple(table_order[row] for row in r.rows)) for r in rankings.values()),
+    )
+
+
+def _ranked(row: Row, index: int, rankings: Mapping[str, ColumnRanking], means: MeanRank | None) -> Row:
+    mine = {column: ranking.rows.index(index) for column, ranking in rankings.items() if index in ranking.rows}
+    return dataclasses.replace(
+        row,
+        ranks={column: rankings[column].ranks[position] for column, position in mine.items()},
+        ranges={column: rankings[column].ranges[position] for column, position in mine.items() if rankings[column].ranges},
+        mean_rank=means.means[index] if means else None,
+        mean_rank_interval=means.intervals[index] if means and means.intervals else None,
+        place=1 + sum(other < means.means[index] for other in means.means) if means else None,
+        places=means.places[index] if means and means.places else None,
+    )
 
 
 def _labels(summaries: Sequence[Summary]) -> list[str]:
-    models, runs = [s.model for s in summaries], [s.run for s in summaries]
+    models, runs = Counter(s.model for s in summaries), Counter(s.run for s in summaries)
+    seen: Counter[str] = Counter()
     labels = []
-    for index, summary in enumerate(summaries):
-        if runs.count(summary.run) > 1:  # one id, different contents: say so rather than hide one of them
-            labels.append(f"{summary.run} ({runs[: index + 1].count(summary.run)})")
+    for summary in summaries:
+        seen[summary.run] += 1
+        if runs[summary.run] > 1:  # one id, different contents: say so rather than hide one of them
+            labels.append(f"{summary.run} ({seen[summary.run]})")
         else:
-            labels.append(summary.run if models.count(summary.model) > 1 else summary.model)
+            labels.append(summary.run if models[summary.model] > 1 else summary.model)
     return labels
 
 
@@ -143,12 +219,16 @@ Basis = tuple[tuple[str, str, tuple[str, ...]], ...]  # of each column in the me
 
 
 def _comparable(rows: Sequence[Row]) -> list[Row]:
-    """Keep only one basis among the ranked rows, the one most of them have; the others say what differs."""
-    bases = {row.label: _basis(row.summary) for row in rows if not row.reason}
-    if not bases:
+    """Keep only one set of clips and one basis among the ranked rows, those most of them have; the others say what differs."""
+    clips = Counter(row.summary.clips for row in rows if not row.reason)
+    if not clips:
         return list(rows)
-    found = list(bases.values())
-    usual = min(found, key=lambda basis: (-found.count(basis), _lacking(basis), sum(len(clips) for _, _, clips in basis), basis))
+    scored = min(clips, key=lambda names: (-clips[names], -len(names), names))
+    elsewhere = "not ranked: it was scored on other clips"
+    rows = [row if row.reason or row.summary.clips == scored else dataclasses.replace(row, reason=elsewhere) for row in rows]
+    bases = {row.label: _basis(row.summary) for row in rows if not row.reason}
+    found = Counter(bases.values())
+    usual = min(found, key=lambda basis: (-found[basis], _lacking(basis), sum(len(names) for _, _, names in basis), basis))
     return [row if row.reason else dataclasses.replace(row, reason=_difference(bases[row.label], usual)) for row in rows]
 
 
@@ -178,37 +258,45 @@ def _difference(basis: Basis, usual: Basis) -> str:
     return ""
 
 
-def _column_ranks(summaries: Sequence[Summary], column: str) -> dict[int, int]:
-    """Competition ranks (1, 1, 3) by position, among the rows with the usual signature and clips of this column."""
-    cells = {index: cell for index, s in enumerate(summaries) if (cell := s.cell(column)) and cell.value is not None and not cell.unranked}
-    if not cells:
-        return {}
-    bases = [(cell.signature, _clips(cell)) for cell in cells.values()]
-    usual = min(bases, key=lambda basis: (-bases.count(basis), len(basis[1]), basis))
-    alike = {index: cell for index, cell in cells.items() if (cell.signature, _clips(cell)) == usual}
-    values = {i: -(c.value or 0.0) if c.direction == "higher" else (c.value or 0.0) for i, c in alike.items()}
-    return {index: 1 + sum(other < value for other in values.values()) for index, value in values.items()}
+def table_files(table: Table, options: Options) -> dict[str, str]:
+    """The files of a leaderboard by name: the same rows in every form, and the options they were made with (in ``leaderboard.json``)."""
+    from vpbench.table_formats import json_text, pairs_csv, tidy_csv, wide_csv
+    from vpbench.table_html import html_page
+    from vpbench.table_latex import latex
+    from vpbench.table_markdown import markdown
+
+    files = {
+        "leaderboard.csv": tidy_csv(table),
+        "leaderboard.html": html_page(table, options.intervals),
+        "leaderboard.json": json_text(table, options),
+        "leaderboard.md": markdown(table, options.intervals),
+        "leaderboard.tex": latex(table, options.intervals),
+        "leaderboard_wide.csv": wide_csv(table, options.intervals),
+    }
+    return {**files, PAIRS: pairs_csv(table)} if options.pairs else files
 
 
-def write_tables(runs: Sequence[Path], out: Path) -> Table:
-    """Write ``leaderboard.csv`` (tidy), ``leaderboard_wide.csv`` and ``leaderboard.md`` of these runs into ``out``.
+def write_tables(runs: Sequence[Path], out: Path, options: Options | None = None) -> Table:
+    """Write the tables of these runs into ``out``: see ``table_files``.
 
-    Equal runs give equal bytes, in whatever order their folders are named.
+    Equal runs give equal bytes, in whatever order their folders are named. A ``pairs.csv`` of earlier options is removed.
 
     Raises:
+        ConfigError: an unknown slice.
         DataError: see ``load_summaries``.
         StorageError: ``out`` cannot be written.
     """
-    from vpbench.storage import write_bytes
-    from vpbench.table_formats import markdown, tidy_csv, wide_csv
+    from vpbench.storage import cannot_write, write_bytes
 
-    table = rank(load_summaries(runs))
-    for name, text in (
-        ("leaderboard.csv", tidy_csv(table)),
-        ("leaderboard_wide.csv", wide_csv(table)),
-        ("leaderboard.md", markdown(table)),
-    ):
+    chosen = options or Options()
+    table = rank(load_summaries(runs), chosen.by)
+    for name, text in table_files(table, chosen).items():
         write_bytes(Path(out) / name, text.encode())
+    if not chosen.pairs:
+        try:
+            (Path(out) / PAIRS).unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(Path(out) / PAIRS, error) from error
     return table
 
 
@@ -223,8 +311,7 @@ def print_table(table: Table, console: Console) -> None:
 
     unlimited = console.options.update(width=NO_LIMIT)
     for group in table.groups:
-        counted = {name for row in group.rows for name in row.summary.mean_rank}
-        few = [cell for cell in group.defined if cell.column in counted] or group.defined
+        few = [cell for cell in group.defined if cell.column in group.counted] or group.defined
         short = _grid(group, few, stacked=False)
         if not console.is_terminal:
             for line in console.render_lines(short, unlimited, pad=False):
@@ -239,14 +326,14 @@ def print_table(table: Table, console: Console) -> None:
         console.print(_grid(group, few, stacked=True))
         for row in group.rows:
             if row.reason:
-                console.print(Text(f"{_line(row.label)}: {_line(row.reason)}", style="dim"))
+                console.print(Text(f"{one_line(row.label)}: {one_line(row.reason)}", style="dim"))
 
 
 def _grid(group: Group, columns: Sequence[Cell], *, stacked: bool) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    grid = RichTable(title=Text(_line(f"{group.title} · {group.fingerprint[:8]}")), title_justify="left", box=None, pad_edge=False)
+    grid = RichTable(title=Text(one_line(f"{group.title} · {group.fingerprint[:8]}")), title_justify="left", box=None, pad_edge=False)
     grid.add_column("#" if stacked else "rank", justify="right", no_wrap=True)
     grid.add_column("model", overflow="fold", no_wrap=not stacked, min_width=5)
     for column in columns:
@@ -263,21 +350,15 @@ def _grid(group: Group, columns: Sequence[Cell], *, stacked: bool) -> RichTable:
             style = {"best": "bold", "second": "underline"}.get(group.place(row, column.column), "")
             cells.append(Text.assemble((cell.text if cell else "", style)))  # the style is on the digits, not on the padding
         mean = "" if row.mean_rank is None else f"{row.mean_rank:.2f}"
-        note = [] if stacked else [Text(_line(row.reason))]
-        place = "" if row.place is None else str(row.place)
+        note = [] if stacked else [Text(one_line(row.reason))]
         clips = f"{row.summary.ok}/{row.summary.total}"
-        grid.add_row(place, Text(_line(row.label)), *cells, mean, clips, *note, style="dim" if row.reason else "")
+        grid.add_row(place_text(row), Text(one_line(row.label)), *cells, mean, clips, *note, style="dim" if row.reason else "")
     return grid
 
 
 def _stacked(header: str) -> str:
     short = header.replace("[background]", "[bg]").replace("[boundary]", "[bnd]")
     return short.replace("[", "\n[").replace(" ", "\n")
-
-
-def _line(text: str) -> str:
-    """Text on one line, without what a terminal would obey."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())
 
 
 def _widest(group: Group, column: Cell) -> int:

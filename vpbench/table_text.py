@@ -1,0 +1,193 @@
+"""What people's forms of a table share: short one-line texts, the noise of a value, footnotes. Escaping is each form's own affair."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from vpbench import statistics
+from vpbench.results import Cell
+from vpbench.statistics import ALPHA, LEVEL, POWER, RESAMPLES
+
+if TYPE_CHECKING:
+    from vpbench.rankings import ColumnRanking, Range
+    from vpbench.tables import Group, Row
+
+LONGEST = 80  # characters of a name in people's forms; machine forms hold all of it
+JOINERS = "\u200c\u200d"  # format characters that are part of words and emoji
+UNDER_SAMPLED = "†"
+
+
+def one_line(text: str) -> str:
+    """Text on one line, without what would steer a terminal or the direction of the text around it."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable() or c in JOINERS)
+
+
+def short(text: str) -> str:
+    """One line of at most ``LONGEST`` characters, the middle left out; accents stay with their letter."""
+    flat = one_line(text)
+    if len(flat) <= LONGEST:
+        return flat
+    start, end = flat[: LONGEST - 17], flat[-16:]
+    while end and unicodedata.combining(end[0]):
+        end = end[1:]
+    return f"{start}…{end}"
+
+
+def range_text(ranks: Range | None) -> str:
+    """``1-2``; empty where the range is unknown or only one rank."""
+    return "" if ranks is None or ranks[0] == ranks[1] else f"{ranks[0]}-{ranks[1]}"
+
+
+def place_text(row: Row) -> str:
+    """The place of a row, as a range where the noise leaves several."""
+    return range_text(row.places) or ("" if row.place is None else str(row.place))
+
+
+def mean_text(row: Row) -> str:
+    """The mean rank as people read it."""
+    return "" if row.mean_rank is None else f"{row.mean_rank:.2f}"
+
+
+def clips_text(row: Row) -> str:
+    """How many clips are done, of how many."""
+    return f"{row.summary.ok}/{row.summary.total}"
+
+
+def half_text(row: Row, cell: Cell) -> str:
+    """Half the width of a cell's interval, with the value's decimals; empty where there is none."""
+    ends = row.intervals.get(cell.column)
+    return "" if ends is None else f"{(ends[1] - ends[0]) / 2 * cell.scale:.{cell.digits}f}"
+
+
+def half_mean_text(row: Row) -> str:
+    """Half the width of the mean rank's interval."""
+    ends = row.mean_rank_interval
+    return "" if ends is None else f"{(ends[1] - ends[0]) / 2:.2f}"
+
+
+def notes(group: Group, intervals: bool) -> list[str]:
+    """Footnotes of a table, in plain text: what its values leave out, what its noise means, what more clips would show."""
+    return [*_of_noise(group, intervals), *_power(group), *_of_values(group)]
+
+
+def _of_noise(group: Group, intervals: bool) -> list[str]:
+    found = []
+    resampled = any(cell.average != "set" and any(cell.column in row.intervals for row in group.rows) for cell in group.defined)
+    sets = any(cell.average == "set" and any(cell.column in row.intervals for row in group.rows) for cell in group.defined)
+    if intervals and (resampled or sets):
+        how = []
+        if resampled:
+            how.append(f"bootstrap over clips, {RESAMPLES:,} resamples, the same for all rows")
+        if sets:
+            how.append("jackknife over clips for values of whole sets")
+        found.append(f"± is half the width of the {LEVEL:.0%} interval ({'; '.join(how)}); the ends are in leaderboard.csv.")
+    if any(range_text(ranks) for row in group.rows for ranks in row.ranges.values()):
+        found.append(
+            "A range such as 1-2 beside a value holds the ranks that are possible within the noise (paired t-test over clips, "
+            f"{ALPHA:.0%}, Holm's correction over neighbours); bold and underlined are the best and second best value all the same."
+        )
+    if any(row.places for row in group.rows):
+        constant = [
+            name
+            for name in group.counted
+            if any((c := row.summary.cell(name)) and c.average == "set" and c.value is not None for row in group.rows)
+        ]
+        fixed = f"; {', '.join(constant)} cannot be resampled and keep their rank" if constant else ""
+        found.append(f"Ranks by the mean rank are ranges where resampled clips give other places in {LEVEL:.0%} of the cases{fixed}.")
+    return found
+
+
+def _power(group: Group) -> list[str]:
+    """Of each column in the mean rank: how many clips would tell the first neighbours apart that the noise does not."""
+    rankings = {ranking.cell.column: ranking for ranking in group.rankings}
+    lines = [line for name in group.counted if name in rankings and (line := _power_line(group, rankings[name]))]
+    if not lines:
+        return []
+    neighbours = "neighbours, corrected for their number"
+    return [f"With {POWER:.0%} power at {ALPHA:.0%} ({neighbours}): {'; '.join(lines)}."]
+
+
+def _power_line(group: Group, ranking: ColumnRanking) -> str:
+    index = ranking.first_inside_noise()
+    if index is None or ranking.pairs is None:
+        return ""
+    pair = ranking.pairs.pair(index, index + 1)
+    if not pair.error > 0:
+        return ""
+    needed = statistics.clips_needed(pair.difference, pair.deviation, ranking.alpha)
+    cell = ranking.cell
+    unit = f" {cell.unit}" if cell.unit else ""
+    scale = f" (x{cell.scale:g})" if cell.scale != 1 else ""
+    one, other = (short(group.rows[ranking.rows[position]].label) for position in (index, index + 1))
+    clips = f"more than {statistics.MOST_CLIPS:,} clips" if needed is None else f"about {needed:,} clips"
+    seen = f"{abs(pair.difference) * cell.scale:.2g}{unit}{scale} of {cell.column}"
+    return f"to see {seen} between {one} and {other} you need {clips} (here {pair.n})"
+
+
+def _of_values(group: Group) -> list[str]:
+    defined = {cell.column for cell in group.defined}
+    found = []
+    for cap, columns in _caps(group).items():
+        found.append(f"A clip's value is capped at {cap} in {', '.join(columns)}.")
+    exact: dict[tuple[tuple[str, int], ...], list[str]] = {}
+    for column in group.columns:
+        cells = [(short(row.label), cell) for row in group.rows if (cell := row.summary.cell(column.column))]
+        reasons = "; ".join(sorted({reason for _, cell in cells for _, reason in cell.excluded if reason}))
+        why = f": {reasons}" if reasons else ""
+        if all(cell.absent for _, cell in cells):
+            continue  # told below, one line per metric
+        if column.column not in defined:
+            found.append(f"{column.column} is left out, no row has a value{why}.")
+            continue
+        fewer = [f"{cell.n} of {cell.n + len(cell.excluded)} clips ({label})" for label, cell in cells if cell.excluded]
+        if fewer:
+            found.append(f"{column.column} is undefined on some clips and is the mean over {', '.join(fewer)}{why}.")
+        if counts := tuple((label, cell.exact_frames) for label, cell in cells if cell.exact_frames):
+            exact.setdefault(counts, []).append(column.column)
+        found += [f"{column.column}: {note}." for note in sorted({cell.note for _, cell in cells if cell.note})]
+        if few := sorted({(cell.n, cell.dimensions) for _, cell in cells if cell.under_sampled}):
+            numbers = ", ".join(f"{n} clips for features of {dimensions} dimensions" for n, dimensions in few)
+            found.append(f"{UNDER_SAMPLED} {column.column} is under-sampled: {numbers}.")
+        if unranked := sorted({cell.unranked for _, cell in cells if cell.unranked}):
+            found.append(f"{column.column} is not ranked: {'; '.join(unranked)}.")
+    for counts, columns in exact.items():
+        rows = ", ".join(f"{count} ({label})" for label, count in counts)
+        found.append(f"{', '.join(columns)}: frames that equal the reference exactly: {rows}.")
+    return found + _absences(group)
+
+
+def _absences(group: Group) -> list[str]:
+    absences: dict[tuple[str, str], list[str]] = {}
+    for row in group.rows:
+        for metric, reason in absent_metrics({cell.column: cell.absent for cell in row.summary.cells if cell.absent}).items():
+            absences.setdefault((metric, reason), []).append(short(row.label))
+    found = []
+    for (metric, reason), rows in absences.items():
+        who = "" if len(rows) == len(group.rows) else f" for {', '.join(rows)}"
+        found.append(f"{metric} is absent{who}: {reason}.")
+    return found
+
+
+def absent_metrics(absent: Mapping[str, str]) -> dict[str, str]:
+    """Columns that could not be computed, one entry per metric and reason.
+
+    >>> absent_metrics({"lpips[frame]": "no weights", "lpips[hole]": "no weights", "fvd[frame]": "no network"})
+    {'lpips[frame, hole]': 'no weights', 'fvd[frame]': 'no network'}
+    """
+    regions: dict[tuple[str, str], list[str]] = {}
+    for column, reason in absent.items():
+        metric, _, region = column.rstrip("]").partition("[")
+        regions.setdefault((metric, reason), []).append(region)
+    return {f"{metric}[{', '.join(found)}]": reason for (metric, reason), found in regions.items()}
+
+
+def _caps(group: Group) -> dict[str, list[str]]:
+    """Columns by the cap on a clip's value that their signature names (``cap=100``)."""
+    caps: dict[str, list[str]] = {}
+    for cell in group.defined:
+        if found := re.search(r"[|,]cap=([0-9.]+)", cell.signature):
+            caps.setdefault(f"{found[1]} {cell.unit}".strip(), []).append(cell.column)
+    return caps
