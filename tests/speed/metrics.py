@@ -27,14 +27,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
-from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError
 
 from tests.conftest import composed_protocol
 from tests.metrics.clips import noisy, textured
+from tests.speed import pixels
 from tests.speed.lpips import official_metric
 from vpbench.clip import Clip, Frames
-from vpbench.measuring import Arrays, ClipMetric, Network
+from vpbench.measuring import Arrays, ClipMetric, Comparison, Network
 from vpbench.metrics import clip_encoder, clip_tokens, i3d
 from vpbench.scoring import ClipStore, Protocol, measure_clip
 from vpbench.views import official_round_trip
@@ -56,9 +55,7 @@ class Official:
 
     def __init__(self, device: str) -> None:
         self.device = device
-        self.psnr = PeakSignalNoiseRatio(data_range=1.0).to(device)
-        self.ssim = StructuralSimilarityIndexMeasure(data_range=1.0).to(device)
-        self.mse, self.mae = MeanSquaredError().to(device), MeanAbsoluteError().to(device)
+        self.four = pixels.Official(device)
 
     def load(self, blocks: list[str]) -> None:
         """Load what the blocks need, outside the measured time."""
@@ -72,19 +69,14 @@ class Official:
             self.i3d = i3d.load(Network("i3d-rgb-imagenet", SOURCE), self.device, 1e-3, "instance")
 
     def pixels(self, g: Frames, p: Frames, masks: np.ndarray) -> dict[str, float]:
-        found: dict[str, list[float]] = {}
-        for one, other, mask in zip(g, p, masks, strict=True):
-            for suffix, seen in (("[frame]", None), ("_onesided[background]", 1 - mask)):
-                for name, metric in (("psnr", self.psnr), ("ssim", self.ssim), ("mse", self.mse), ("mae", self.mae)):
-                    pair = self._pair(one, other, seen)
-                    found.setdefault(f"{name}{suffix}", []).append(metric(*pair).cpu().item())
-        return _means(found)
+        found = self.four(Comparison(p, g, masks))
+        return {f"{name}[{'background' if name.endswith('onesided') else 'frame'}]": values.mean() for name, values in found.items()}
 
     def lpips_(self, g: Frames, p: Frames, masks: np.ndarray) -> dict[str, float]:
         found: dict[str, list[float]] = {}
         for one, other, mask in zip(g, p, masks, strict=True):
-            for name, seen in (("lpips[frame]", None), ("lpips_onesided[background]", 1 - mask)):
-                a, b = self._pair(one, other, seen)
+            for name, keep in (("lpips[frame]", None), ("lpips_onesided[background]", pixels.kept(mask))):
+                a, b = pixels.official_pair(one, other, keep, self.device)
                 found.setdefault(name, []).append(self.lpips(a * 2 - 1, b * 2 - 1).cpu().item())
         return _means(found)
 
@@ -121,13 +113,6 @@ class Official:
             video = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float().div(255).to(self.device)
             self.i3d.activations(video, 0.0, ["Mixed_5c"])["Mixed_5c"].mean(dim=(2, 3, 4)).cpu()
         return {}
-
-    def _pair(self, g: np.ndarray, p: np.ndarray, seen: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
-        one, other = g.astype(np.float32) / 255, p.astype(np.float32) / 255
-        if seen is not None:
-            other = other * np.repeat(seen[..., None], 3, -1).astype(np.float32)
-        a, b = (torch.tensor(image).permute(2, 0, 1).unsqueeze(0).to(self.device).contiguous() for image in (one, other))
-        return a, b
 
     def _clip_score(self, image: np.ndarray, ids: np.ndarray) -> float:
         height, width = image.shape[:2]

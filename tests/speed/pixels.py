@@ -46,34 +46,40 @@ def natural(frames, height=480, width=720, seed=0):
 class Official:
     """The four metrics of the official loop, as torchmetrics objects that are used again and again."""
 
-    def __init__(self):
+    def __init__(self, device="cpu"):
         from torchmetrics import MeanAbsoluteError, MeanSquaredError
         from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
+        self.device = device
         self.objects = {
-            "psnr": PeakSignalNoiseRatio(data_range=1.0),
-            "ssim": StructuralSimilarityIndexMeasure(data_range=1.0),
-            "mse": MeanSquaredError(),
-            "mae": MeanAbsoluteError(),
+            "psnr": PeakSignalNoiseRatio(data_range=1.0).to(device),
+            "ssim": StructuralSimilarityIndexMeasure(data_range=1.0).to(device),
+            "mse": MeanSquaredError().to(device),
+            "mae": MeanAbsoluteError().to(device),
         }
 
     def __call__(self, comparison):
         values = {f"{name}{where}": [] for where in ("", "_onesided") for name in METRICS}
         for prediction, reference, mask in zip(comparison.prediction, comparison.reference, comparison.masks, strict=True):
-            keep = 1 - np.repeat(mask[..., None], 3, axis=-1).astype(np.uint8)
-            for name in METRICS:
-                values[name].append(self.call(name, prediction, reference))
-                values[f"{name}_onesided"].append(self.call(name, prediction, reference, keep))
+            for where, keep in (("", None), ("_onesided", kept(mask))):
+                for name in METRICS:
+                    values[f"{name}{where}"].append(self.objects[name](*official_pair(reference, prediction, keep, self.device)).item())
         return {name: np.array(frames) for name, frames in values.items()}
 
-    def call(self, name, prediction, reference, keep=None):
-        import torch
 
-        predicted, wanted = prediction.astype(np.float32) / 255, reference.astype(np.float32) / 255
-        if keep is not None:
-            predicted = predicted * keep.astype(np.float32)
-        tensors = [torch.tensor(frame).permute(2, 0, 1)[None].contiguous() for frame in (wanted, predicted)]
-        return self.objects[name](*tensors).item()
+def kept(mask):
+    """What the official loop multiplies a prediction by: uint8 (H, W, 3), 0 in the hole."""
+    return 1 - np.repeat(mask[..., None], 3, axis=-1).astype(np.uint8)
+
+
+def official_pair(reference, prediction, keep=None, device="cpu"):
+    """A frame of both videos as the official loop converts it for every call, float32 (1, 3, H, W) on 0-1; ``keep`` blanks one of them."""
+    import torch
+
+    wanted, predicted = reference.astype(np.float32) / 255, prediction.astype(np.float32) / 255
+    if keep is not None:
+        predicted = predicted * keep.astype(np.float32)
+    return [torch.tensor(frame).permute(2, 0, 1)[None].to(device).contiguous() for frame in (wanted, predicted)]
 
 
 def ours(border):
