@@ -19,8 +19,9 @@ LEAVES = sorted(CONF.glob("*/*.yaml"))
 @pytest.mark.parametrize("path", LEAVES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_file_starts_with_its_command(path: Path) -> None:
     head = [line for line in path.read_text().splitlines()[:2] if "@package" not in line]
-    assert head[0].startswith("# vpbench run ")
-    assert f"{path.parent.name}={path.stem}" in head[0]
+    gate = path.parent.name == "gate"
+    assert head[0].startswith("# vpbench gate " if gate else "# vpbench run ")
+    assert (f"--rules {path.stem} " if gate else f"{path.parent.name}={path.stem}") in head[0]
 
 
 @pytest.mark.parametrize("path", [p for p in LEAVES if p.parent.name in ("model", "benchmark")], ids=lambda p: f"{p.parent.name}-{p.stem}")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpbench import published, rank_cli
+from vpbench import gate_cli, published, rank_cli
 from vpbench.version import __version__
 
 DESCRIPTION = "Evaluate video inpainting and video editing: run models on benchmarks, score them, rank them."
@@ -73,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("run", help="generate and score (a Hydra application; vpbench run --help)", add_help=False)
 
     rank_cli.add_parser(commands)
+
+    gate_cli.add_parser(commands)
 
     listing = commands.add_parser(
         "list",
