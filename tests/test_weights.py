@@ -595,7 +595,7 @@ def test_add_refuses_what_cannot_be_weights_of_the_network_trusted_or_not(case, 
     path = put(tmp_path / ("mine.pth" if network else "vgg16.pth"), data)
     assert run("add", path, *network, *trust) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"vpbench: {path}: truncated: {len(data)} of {len(VGG)} bytes; {says}")
+    assert line.startswith(f"vpbench: {path}: {'' if network else f'truncated: {len(data)} of {len(VGG)} bytes; '}{says}")
     assert line.endswith("fetch it again.")
     assert "--trust" not in line
     assert not weights.store().exists()
@@ -604,7 +604,7 @@ def test_add_refuses_what_cannot_be_weights_of_the_network_trusted_or_not(case, 
 def test_a_changed_copy_of_a_published_file_is_not_offered_for_trust_and_can_be_trusted(tmp_path, capsys):
     path = put(tmp_path / "vgg16.pth", MINE)
     assert run("add", path, "--network", "vgg16") == 2
-    assert capsys.readouterr().err.endswith("It is not the published file: fetch it again.\n")
+    assert capsys.readouterr().err.endswith("it is not the published file: fetch it again.\n")
     assert run("add", put(tmp_path / "mine.pth", MINE), "--network", "vgg16") == 2
     assert "--network vgg16 --trust" in capsys.readouterr().err
     assert run("add", path, "--network", "vgg16", "--trust") == 0

@@ -172,16 +172,16 @@ def _absences(group: Group) -> list[str]:
 
 
 def absent_metrics(absent: Mapping[str, str]) -> dict[str, str]:
-    """Columns that could not be computed, one entry per metric and reason.
+    """Columns that could not be computed, with the reason; those of one reason are one entry.
 
-    >>> absent_metrics({"lpips[frame]": "no weights", "lpips[hole]": "no weights", "fvd[frame]": "no network"})
-    {'lpips[frame, hole]': 'no weights', 'fvd[frame]': 'no network'}
+    >>> absent_metrics({"lpips[frame]": "no weights", "lpips[hole]": "no weights", "fvd[frame]": "no network", "pvcs[frame]": "no network"})
+    {'lpips[frame, hole]': 'no weights', 'fvd[frame], pvcs[frame]': 'no network'}
     """
-    regions: dict[tuple[str, str], list[str]] = {}
+    reasons: dict[str, dict[str, list[str]]] = {}
     for column, reason in absent.items():
         metric, _, region = column.rstrip("]").partition("[")
-        regions.setdefault((metric, reason), []).append(region)
-    return {f"{metric}[{', '.join(found)}]": reason for (metric, reason), found in regions.items()}
+        reasons.setdefault(reason, {}).setdefault(metric, []).append(region)
+    return {", ".join(f"{metric}[{', '.join(found)}]" for metric, found in metrics.items()): reason for reason, metrics in reasons.items()}
 
 
 def _caps(group: Group) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ def fault(path: Path, file: File, *, run: bool) -> str:
             return ""
         return _tensors_fault(_tensors(path, file.format), weights_table.table()[file.network].tensors)
     except Exception as error:  # zipfile, pickle, torch and safetensors raise a dozen unrelated types here
-        reason = str(error.__cause__ or error).strip().partition("\n")[0] or type(error).__name__
+        reason = re.split(r"\.\s|\n", str(error.__cause__ or error).strip())[0] or type(error).__name__
         return f"not readable as {file.format} ({reason[:200]})"
 
 

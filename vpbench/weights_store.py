@@ -188,17 +188,19 @@ def _unpublished(path: Path, network: str, trust: bool, finding: Finding, expect
     Raises:
         WeightsError: it is damaged or no weights of the network, or it is not trusted.
     """
-    what = f"{path}: {finding.state}: {finding.detail}"
+    published = any(path.name in file.names and file.sha256 for file in expected)
+    seen = f"{finding.state}: {finding.detail}; " if published else ""
     claimed = {network} if network else {file.network for file in expected}
     if len(claimed) == 1:
         file = _as_trusted(path, claimed.pop(), finding)
         if why := fault(path, file, run=bool(network and trust)):
-            raise WeightsError(f"{what}; {why}. It is damaged, or no weights of {file.network}: fetch it again.")
+            raise WeightsError(f"{path}: {seen}{why}. It is damaged, or no weights of {file.network}: fetch it again.")
         if network and trust:
             return file
-    if any(path.name in file.names and file.sha256 for file in expected):
-        raise WeightsError(f"{what}. It is not the published file: fetch it again.")
-    raise WeightsError(f"{what}. If you trust it as it is: `vpbench weights add {path} --network {network or 'NAME'} --trust`.")
+    if published:
+        raise WeightsError(f"{path}: {seen}it is not the published file: fetch it again.")
+    add = f"`vpbench weights add {path} --network {network or 'NAME'} --trust`"
+    raise WeightsError(f"{path}: sha256 {finding.sha256} is not in the table. If you trust this very file: {add}.")
 
 
 def _as_trusted(path: Path, network: str, finding: Finding) -> File:
