@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vpbench import gate_cli, published, rank_cli
+from vpbench.report import cli as report_cli
 from vpbench.version import __version__
 
 DESCRIPTION = "Evaluate video inpainting and video editing: run models on benchmarks, score them, rank them."
@@ -75,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     rank_cli.add_parser(commands)
 
     gate_cli.add_parser(commands)
+
+    report_cli.add_parser(commands)
 
     listing = commands.add_parser(
         "list",
