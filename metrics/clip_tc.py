@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench import weights
-from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError
 from vpbench.measuring import Arrays, ClipMetric, ClipValue, Comparison, Measure, Network, Part, Region, frame_mean
 from vpbench.metrics.clip_encoder import NETWORKS, PRECISIONS, Precision, cosine
 from vpbench.metrics.clip_image import ClipImages, Crop
+from vpbench.metrics.options import check_options
 
 Preprocessing = Literal["clip", "vpbench-official"]
 PREPROCESSINGS: tuple[Preprocessing, ...] = get_args(Preprocessing)
@@ -111,10 +111,7 @@ class ClipTc(ClipMetric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        options = (("network", NETWORKS), ("preprocessing", PREPROCESSINGS), ("value", VALUES), ("precision", PRECISIONS))
-        for option, known in options:
-            if getattr(self, option) not in known:
-                raise unknown_name(f"{self.name}: {option}", str(getattr(self, option)), known)
+        check_options(self, network=NETWORKS, preprocessing=PREPROCESSINGS, value=VALUES, precision=PRECISIONS)
         if self.region == "hole" and self.preprocessing != "vpbench-official":
             raise ConfigError(f"{self.name}: the region 'hole' is defined with preprocessing=vpbench-official only.")
 

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench import weights
-from vpbench.configuration import unknown_name
 from vpbench.measuring import Arrays, ClipMetric, ClipValue, Comparison, Measure, Network, Part, Region, frame_mean
 from vpbench.metrics.clip_encoder import NETWORKS, PRECISIONS, Precision, cosine, load
 from vpbench.metrics.clip_image import ClipImages, Crop
 from vpbench.metrics.clip_tokens import TOKENS, Tokens, caption_ids
+from vpbench.metrics.options import check_options
 
 Text = Literal["caption", "region_caption"]
 TEXTS: tuple[Text, ...] = get_args(Text)
@@ -145,12 +145,7 @@ class ClipText(ClipMetric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        crops = CROPS_IN[self.region]
-        options = (("network", NETWORKS), ("text", TEXTS), ("tokens", TOKENS), ("crop", crops), ("precision", PRECISIONS))
-        for option, known in options:
-            if getattr(self, option) not in known:
-                where = f"{self.name}[{self.region}]: {option}"
-                raise unknown_name(where, str(getattr(self, option)), known)
+        check_options(self, network=NETWORKS, text=TEXTS, tokens=TOKENS, crop=CROPS_IN[self.region], precision=PRECISIONS)
 
     @property
     def variant(self) -> str:

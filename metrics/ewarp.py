@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.clip import Frames
-from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError
 from vpbench.measuring import Arrays, Comparison, Measure, Network, Part
 from vpbench.metrics.batching import batch_size, in_batches
+from vpbench.metrics.options import check_options
 from vpbench.metrics.warping import FlowChunk, Flows, Subject, WarpMetric, clip_sums, video_of
 from vpbench.weights import WeightsError, label, locate
 
@@ -195,13 +195,7 @@ class Ewarp(WarpMetric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for what, given, known in (
-            ("flow", self.flow, get_args(Subject)),
-            ("subject", self.subject, get_args(Subject)),
-            ("network", self.network, NETWORKS),
-        ):
-            if given not in known:
-                raise unknown_name(f"{self.name}.{what}", str(given), known)
+        check_options(self, flow=get_args(Subject), subject=get_args(Subject), network=NETWORKS)
         if (self.subject, self.flow) == ("reference", "prediction"):
             raise ConfigError(f"{self.name}: the reference is warped along its own flow: flow=reference.")
 

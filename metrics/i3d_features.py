@@ -8,7 +8,7 @@ shorter than its window.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.clip import Frames
-from vpbench.errors import ConfigError
 from vpbench.measuring import Arrays, Comparison, Measure, Network, Part, Region, SetMetric, SetValue
 from vpbench.metrics.batching import batch_size, in_batches
 from vpbench.metrics.hole_box import crop_square, hole_box
+from vpbench.metrics.options import check_options
 from vpbench.weights import label
 
 if TYPE_CHECKING:
@@ -322,8 +322,7 @@ class ScoresMetric(FeatureMetric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self.name, "detector", self.detector, get_args(Detector))
-        check_choice(self.name, "resize", self.resize, get_args(Resize))
+        check_options(self, detector=get_args(Detector), resize=get_args(Resize))
 
     @property
     def variant(self) -> str:
@@ -335,16 +334,6 @@ class ScoresMetric(FeatureMetric):
     def measure(self) -> BothSides:
         """The features of both sides."""
         return BothSides(I3dScores("prediction", "hole" if self.region == "hole" else "frame", self.resize, self.detector, self.weights))
-
-
-def check_choice(metric: str, option: str, given: object, known: Sequence[str]) -> None:
-    """Check an option.
-
-    Raises:
-        ConfigError: it is not among ``known``.
-    """
-    if given not in known:
-        raise ConfigError(f"{metric}: unknown {option} {given!r}; known: {', '.join(known)}.")
 
 
 def _arrays(features: NDArray[np.generic], starts: list[int], frames: int, window: int, skipped: int = 0) -> dict[str, NDArray[Any]]:

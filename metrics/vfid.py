@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from vpbench.errors import ConfigError
 from vpbench.measuring import Region
 from vpbench.metrics.frechet import frechet, frechet_without
-from vpbench.metrics.i3d_features import EPS, BothSides, FeatureMetric, Groups, I3dPooled, InputRange, Norm, check_choice
+from vpbench.metrics.i3d_features import EPS, BothSides, FeatureMetric, Groups, I3dPooled, InputRange, Norm
+from vpbench.metrics.options import check_options
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,7 @@ class Vfid(FeatureMetric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self.name, "norm", self.norm, get_args(Norm))
-        check_choice(self.name, "input_range", self.input_range, get_args(InputRange))
+        check_options(self, norm=get_args(Norm), input_range=get_args(InputRange))
         if isinstance(self.window, bool) or not isinstance(self.window, int) or self.window < 0:
             raise ConfigError(f"{self.name}: window: expected a number of frames, or 0 for whole clips, got {self.window!r}.")
 
