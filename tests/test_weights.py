@@ -219,6 +219,18 @@ def test_labels_can_be_read_without_weights():
     assert label(Network("i3d-videogpt")) == "i3d-videogpt-unknown"
 
 
+def test_the_full_sha256_stands_behind_every_label(home, tmp_path):
+    assert weights.sha256(Network("vgg16")) == digest(VGG)
+    assert weights.sha256(Network("alexnet")) == digest(ALEX)[:8], "all that the table knows"
+    put(home / ".cache/torch/hub/checkpoints/alexnet.pth", ALEX)
+    assert weights.sha256(Network("alexnet")) == digest(ALEX)
+    assert weights.sha256(Network("clip-vit-l14", str(put(tmp_path / "x", CLIP_BIN)))) == digest(CLIP_BIN)
+    assert weights.sha256(Network("alexnet", "random-7")) == "random-7"
+    for unknown in (Network("i3d-videogpt"), Network("vgg16", str(tmp_path / "nothing"))):
+        assert weights.sha256(unknown) == ""
+        assert label(unknown).endswith("-unknown")
+
+
 def test_random_weights_need_no_file_and_say_so():
     found = locate(Network("alexnet", "random-7"))
     assert (found.path, found.format, found.seed, found.label) == (None, "random", 7, "alexnet-random7")
