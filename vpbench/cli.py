@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpbench import gate_cli, published, rank_cli
+from vpbench import explain, gate_cli, published, rank_cli
 from vpbench.report import cli as report_cli
 from vpbench.version import __version__
 
@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("group", nargs="?", choices=["model", "benchmark", "protocol", "experiment"], help="only this group")
     listing.set_defaults(call=_list)
 
+    explain.add_parser(commands)
     published.add_parser(commands)
     _weights_parser(
         commands.add_parser(

@@ -1,0 +1,286 @@
+"""What a column's value would be with other settings: a protocol's switches, turned over the arrays that a run stores.
+
+The settings of a column are found in the run's configuration, in Hydra's records beside the runs, or in the protocol of that name that is
+installed; they count only when they give the very signature that the result carries.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vpbench import plugins
+from vpbench.clip import Clip, ClipHandle
+from vpbench.configuration import build, import_target
+from vpbench.errors import ConfigError, DataError, StorageError, VpbenchError
+from vpbench.measuring import Arrays, SetMetric
+from vpbench.results import Cell, Summary, Values, clip_mean
+from vpbench.scoring import LEAF_KEYS, ClipStore, Column, Protocol, measure_clip
+from vpbench.storage import read_json
+from vpbench.views import View
+
+Settings = dict[str, Any]
+VIEW = tuple(field.name for field in fields(View))
+FIXED = ("metric", "region", "average", *VIEW)  # the other settings are options of the metric
+
+
+class UnmeasuredError(Exception):
+    """An effect that cannot be measured; the message says why."""
+
+
+def run_folder(summary: Summary) -> Path | None:
+    """The run folder that a summary was read from; None for a file that stands alone (a submission, a saved baseline)."""
+    source = summary.source.absolute()
+    folder = source.parents[2] if len(source.parents) > 2 else source
+    return folder if source.name == "summary.json" and source.parents[1].name == "scores" and (folder / "run.json").is_file() else None
+
+
+def run_facts(folder: Path | None) -> dict[str, Any]:
+    """The content of ``run.json``; empty without a run folder.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    return {} if folder is None else read_json(folder / "run.json")
+
+
+def column_of(settings: Settings, name: str = "metric") -> Column:
+    """The column that these settings make.
+
+    Raises:
+        ConfigError: they do not go together.
+    """
+    options = {key: value for key, value in settings.items() if key not in FIXED}
+    leaf: dict[str, Any] = {"_target_": settings["metric"], "regions": [settings["region"]], **options}
+    if settings["average"] != "set":
+        leaf["average"] = settings["average"]
+    (column,) = Protocol.of({"name": name, "metrics": {name: leaf}}).columns
+    return column
+
+
+def view_of(settings: Settings) -> View:
+    """The view that these settings make.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+    return View(**{key: settings[key] for key in VIEW})
+
+
+def mean(values: Values, frames: Values, average: str) -> float:
+    """The mean over clips as a protocol takes it.
+
+    Args:
+        values: (clips,) nan where a clip has no value.
+        frames: (clips,) the frames behind each; they weigh where ``average`` is ``frames``.
+        average: ``clips``, ``frame_means`` or ``frames``.
+
+    Raises:
+        UnmeasuredError: no clip has a value, or one is infinite.
+    """
+    found = clip_mean(values, frames if average == "frames" else None)
+    if found is not None:
+        return found
+    if infinite := int(np.isinf(values).sum()):
+        raise UnmeasuredError(f"the value is infinite: {infinite} clips hold frames that equal the reference exactly")
+    raise UnmeasuredError("the value is undefined for every clip")
+
+
+def _settings(leaf: Mapping[str, Any], cell: Cell, track: str) -> Settings | None:
+    options = (leaf.get("metrics") or {}).get(cell.metric)
+    if options is None or cell.region not in (options.get("regions") or ["frame"]):
+        return None
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(import_target(options["_target_"], cell.metric)).parameters.items()
+        if parameter.default is not inspect.Parameter.empty and name not in ("name", "region")
+    }
+    own = {key: value for key, value in options.items() if key not in ("_target_", *LEAF_KEYS)}
+    return {
+        "metric": options["_target_"],
+        "region": cell.region,
+        "average": "set" if cell.average == "set" else options.get("average", leaf.get("average", "clips")),
+        "track": track,
+        **{key: leaf.get(key, getattr(View(), key)) for key in VIEW if key != "track"},
+        **{key: list(value) if isinstance(value, tuple) else value for key, value in {**defaults, **own}.items()},
+    }
+
+
+def _recorded(records: Path) -> Iterator[Mapping[str, Any]]:
+    """The protocols of Hydra's records of earlier commands, the latest first."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    for file in sorted({*records.glob("*/.hydra/config.yaml"), *records.glob("*/*/.hydra/config.yaml")}, reverse=True):
+        try:
+            leaf = OmegaConf.to_container(OmegaConf.select(OmegaConf.load(file), "protocol"), resolve=True)
+        except (OSError, ValueError, OmegaConfBaseException, YAMLError):  # half written by a command that was killed
+            continue
+        if isinstance(leaf, dict):
+            yield {str(key): value for key, value in leaf.items()}
+
+
+def _installed(name: str) -> Iterator[Mapping[str, Any]]:
+    from omegaconf import OmegaConf
+
+    package = plugins.options("protocol").get(name)
+    if package is not None:
+        text = resources.files(package).joinpath("protocol", f"{name}.yaml").read_text(encoding="utf-8")
+        config = OmegaConf.to_container(OmegaConf.create({"protocol": OmegaConf.create(text)}), resolve=True)
+        assert isinstance(config, dict)
+        yield config["protocol"]
+
+
+class Workbench:
+    """A run's stored arrays, reduced under any settings."""
+
+    def __init__(self, summary: Summary, measure: bool = False) -> None:
+        """Open the run behind ``summary``.
+
+        Args:
+            summary: of the run.
+            measure: compute arrays that are missing from the stored predictions and the benchmark, and store them in the run.
+
+        Raises:
+            StorageError: ``run.json`` cannot be read.
+        """
+        self.summary = summary
+        self.folder = run_folder(summary)
+        self.facts = run_facts(self.folder)
+        self._measure = measure
+        self._records: dict[str, Mapping[str, Any]] = {}
+
+    def settings(self, cell: Cell) -> Settings:
+        """Every setting that decides a column's value, by name: ``metric`` (its class), ``region``, ``average``, the fields of a ``View``
+        and the metric's options with their defaults.
+
+        Raises:
+            UnmeasuredError: no known protocol of that name gives the column's signature.
+        """
+        problem = ""
+        for leaf in self._leaves():
+            try:
+                found = _settings(leaf, cell, self.summary.track) if leaf.get("name") == self.summary.protocol else None
+                if found is not None and column_of(found, cell.metric).signature(view_of(found)) == cell.signature:
+                    return found
+            except VpbenchError as error:  # another version's protocol, or one whose package is gone: not the one we look for
+                problem = problem or f" ({str(error).splitlines()[0]})"
+        where = "in the run's records or installed" if self.folder is not None else "installed"
+        raise UnmeasuredError(f"no protocol {self.summary.protocol} {where} gives {cell.signature}{problem}")
+
+    def _leaves(self) -> Iterator[Mapping[str, Any]]:
+        """Protocols that may be the summary's, the likeliest first."""
+        yield from self._likely
+        yield from self._records_of_hydra
+
+    @functools.cached_property
+    def _likely(self) -> list[Mapping[str, Any]]:
+        own = self.facts.get("config", {}).get("protocol")
+        return [*([own] if own else []), *_installed(self.summary.protocol)]
+
+    @functools.cached_property
+    def _records_of_hydra(self) -> list[Mapping[str, Any]]:
+        return [] if self.folder is None else list(_recorded(self.folder.parent.parent / ".hydra"))
+
+    def record(self, clip: str) -> Mapping[str, Any]:
+        """What the run recorded of a clip.
+
+        Raises:
+            UnmeasuredError: there is no run folder, or the record is gone or damaged.
+        """
+        if self.folder is None:
+            raise UnmeasuredError(f"{self.summary.source.name} holds no arrays; name the run folder")
+        if clip not in self._records:
+            try:
+                self._records[clip] = read_json(self.folder / "clips" / f"{clip}.json")
+            except StorageError as error:
+                raise UnmeasuredError(str(error)) from error
+        return self._records[clip]
+
+    def value(self, settings: Settings, clips: Sequence[str]) -> float:
+        """The value of these clips under these settings.
+
+        Raises:
+            ConfigError: the settings do not go together.
+            UnmeasuredError: an array or the value does not exist.
+        """
+        column, view = column_of(settings), view_of(settings)
+        arrays = {clip: self._arrays(clip, column, view) for clip in sorted(clips)}
+        truth = {clip: bool(self.record(clip).get("has_truth")) or view.against == "source" for clip in arrays}
+        if isinstance(column.metric, SetMetric):
+            used = {clip: found for clip, found in arrays.items() if truth[clip] or not column.metric.needs_truth}
+            value = column.metric.reduce(used).value if used else math.nan
+            if not math.isfinite(value):
+                raise UnmeasuredError("the value is undefined for these clips")
+            return value
+        found = [column.clip(arrays[clip], truth[clip]) for clip in arrays]
+        return mean(np.array([value.value for value in found]), np.array([float(value.n) for value in found]), column.average)
+
+    def _arrays(self, clip: str, column: Column, view: View) -> Arrays:
+        store, measure = self._store(clip, view), column.metric.measure
+        arrays = store.read(measure)
+        if arrays is None and self._measure:
+            self._compute(store, column, view)
+            arrays = store.read(measure)
+        if arrays is None:
+            raise UnmeasuredError(f"the run has no arrays {store.path(measure).parent.name} of {clip}; --measure computes them")
+        return arrays
+
+    def _store(self, clip: str, view: View) -> ClipStore:
+        record = self.record(clip)
+        assert self.folder is not None
+        references = self.folder.parent / ".reference" / str(self.facts["clips"].get(clip, ""))[:16]
+        return ClipStore(self.folder, references, clip, str(record.get("prediction", "")), view)
+
+    def _compute(self, store: ClipStore, column: Column, view: View) -> None:
+        from vpbench.storage import sha256_file
+        from vpbench.video import read_lossless
+
+        if reason := column.missing():
+            raise UnmeasuredError(reason)
+        file = store.run / "predictions" / f"{store.clip}.mkv"
+        if not file.exists() or sha256_file(file) != store.checksum:
+            raise UnmeasuredError(f"{file}: is gone or is not the prediction that was scored")
+        measure = column.metric.measure
+        try:
+            measure_clip(store, self._clip(store.clip), read_lossless(file), {measure.array_id: measure}, _device(column))
+        except (VpbenchError, OSError, ValueError) as error:
+            raise UnmeasuredError(str(error)) from error
+
+    def _clip(self, name: str) -> Clip:
+        handle = self._handles.get(name)
+        if handle is None or handle.fingerprint() != self.facts["clips"].get(name):
+            raise DataError(f"{name}: the benchmark that the run was made from is not here with the same content")
+        return handle.load()
+
+    @functools.cached_property
+    def _handles(self) -> dict[str, ClipHandle]:
+        handles: Iterable[ClipHandle] = build(self.facts["config"]["benchmark"], "benchmark")
+        return {handle.name: handle for handle in handles}
+
+
+def _device(column: Column) -> str:
+    if not column.metric.measure.networks:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check(settings: Settings) -> bool:
+    """Whether these settings go together."""
+    try:
+        column_of(settings)
+        view_of(settings)
+    except ConfigError:
+        return False
+    return True
