@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpbench import explain, gate_cli, published, rank_cli
+from vpbench import check, explain, gate_cli, published, rank_cli
 from vpbench.report import cli as report_cli
 from vpbench.version import __version__
 
@@ -17,6 +17,7 @@ examples:
   vpbench run experiment=demo                                  every weight-free model over the built-in demo
   vpbench run model=telea benchmark=davis benchmark.root=DIR   one model on DAVIS
   vpbench rank runs/demo -o leaderboard                        CSV and Markdown tables of finished runs
+  vpbench gate --baseline baseline.json --candidate runs/demo  verdict for CI: did a metric get worse?
 """
 RUN_HELP = """\
 usage: vpbench run [-m] [KEY=VALUE ...] [Hydra flags]
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("group", nargs="?", choices=["model", "benchmark", "protocol", "experiment"], help="only this group")
     listing.set_defaults(call=_list)
 
+    check.add_parser(commands)
     explain.add_parser(commands)
     published.add_parser(commands)
     _weights_parser(

@@ -133,7 +133,7 @@ def places(file: File) -> list[tuple[str, list[Path]]]:
         home = Path("~/.cache/clip").expanduser()
         found.append((str(home), [home / name for name in file.names]))
     elif file.cache.startswith(HUGGING_FACE):
-        home = _hugging_face_hub() / hub_folder(file)
+        home = hugging_face_hub() / hub_folder(file)
         found.append((str(home), [path for name in file.names for path in sorted(home.glob(f"snapshots/*/{name}"))]))
     return found
 
@@ -204,7 +204,7 @@ def examine(path: Path, expected: Sequence[File], known: Iterable[File], *, fres
     """
     try:
         stamp = _stamp(path)
-        sha256 = _sha256(path, fresh=fresh)
+        sha256 = cached_sha256(path, fresh=fresh)
     except OSError as error:
         return Finding(path, "unreadable", str(error.strerror or error))
     file = identify(sha256, known)
@@ -225,6 +225,31 @@ def examine(path: Path, expected: Sequence[File], known: Iterable[File], *, fres
     return Finding(
         path, "unknown", f"sha256 {_digits(sha256)}" + (f", none is published for {' or '.join(networks)}" if expected else ""), sha256
     )
+
+
+def hugging_face_hub() -> Path:
+    """The cache of the Hugging Face hub; need not exist."""
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(named or Path(os.environ.get("HF_HOME") or _cache_home() / "huggingface") / "hub").expanduser()
+
+
+def cached_sha256(path: Path, *, fresh: bool = False) -> str:
+    """Sha256 of a file; of a big one it is kept on record, one small file each, so that processes cannot disturb each other."""
+    path = path.resolve()
+    stamp = _stamp(path)
+    record = store() / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
+    if stamp[0] >= BIG and not fresh:
+        with contextlib.suppress(StorageError):
+            kept = read_json(record)
+            if kept.get("path") == str(path) and kept.get("stamp") == list(stamp) and isinstance(kept.get("sha256"), str):
+                return str(kept["sha256"])
+    sha256 = sha256_file(path)
+    if _stamp(path) != stamp:
+        raise OSError("changes while it is read")
+    if stamp[0] >= BIG:
+        with contextlib.suppress(StorageError):  # a read-only store: it is read again next time
+            write_json(record, {"path": str(path), "stamp": list(stamp), "sha256": sha256})
+    return sha256
 
 
 @dataclass(frozen=True)
@@ -310,7 +335,7 @@ def _found(finding: Finding, file: File) -> _Outcome:
 
 def _is_still(path: Path, outcome: _Outcome) -> bool:
     try:
-        return _stamp(path) == outcome.stamp or _sha256(path) == outcome.sha256
+        return _stamp(path) == outcome.stamp or cached_sha256(path) == outcome.sha256
     except OSError:
         return False
 
@@ -331,30 +356,6 @@ def _cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
 
 
-def _hugging_face_hub() -> Path:
-    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    return Path(named or Path(os.environ.get("HF_HOME") or _cache_home() / "huggingface") / "hub").expanduser()
-
-
 def _stamp(path: Path) -> Stamp:
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _sha256(path: Path, *, fresh: bool = False) -> str:
-    """Sha256 of a file; of a big one it is kept on record, one small file each, so that processes cannot disturb each other."""
-    path = path.resolve()
-    stamp = _stamp(path)
-    record = store() / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
-    if stamp[0] >= BIG and not fresh:
-        with contextlib.suppress(StorageError):
-            kept = read_json(record)
-            if kept.get("path") == str(path) and kept.get("stamp") == list(stamp) and isinstance(kept.get("sha256"), str):
-                return str(kept["sha256"])
-    sha256 = sha256_file(path)
-    if _stamp(path) != stamp:
-        raise OSError("changes while it is read")
-    if stamp[0] >= BIG:
-        with contextlib.suppress(StorageError):  # a read-only store: it is read again next time
-            write_json(record, {"path": str(path), "stamp": list(stamp), "sha256": sha256})
-    return sha256
