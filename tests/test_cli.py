@@ -25,7 +25,9 @@ def loaded_after(statement: str, tmp_path: Path) -> list[str]:
     return eval(done.stderr.strip().splitlines()[-1])  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["rank", "--help"], ["list", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["run", "--help"], ["rank", "--help"], ["list", "--help"], ["gate", "--help"]]
+)
 def test_help_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     assert loaded_after(f"from vpbench.cli import main; main({arguments!r})", tmp_path) == []
 

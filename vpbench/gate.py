@@ -366,7 +366,7 @@ def _measure(rule: Rule, column: str, baseline: Summary, candidate: Summary, ack
     if b.signature != c.signature:
         reason = f"other signature: {b.signature} in the baseline, {c.signature} in the candidate"
         return _Measured(dataclasses.replace(check, reason=reason))
-    if not has_clips(baseline):
+    if b.average != "set" and not (len(b.clips) and len(c.clips)):
         pair = _values(b, c)
     elif b.average == "set":
         pair = _sets(b, c, baseline.clips == candidate.clips)
@@ -444,12 +444,13 @@ def _compare(check: Check, pair: _Pair, rule: Rule, ack: Acknowledged | None) ->
 
 
 def _values(b: Cell, c: Cell) -> _Pair | str:
-    """A leaderboard's row: nothing but the printed values."""
+    """Nothing but the values over all clips, as in a leaderboard's row: they are compared with its digits."""
     if b.value is None or c.value is None:
         return "undefined on one side"
     if b.n != c.n:
         return f"the baseline's value is over {b.n} clips, the candidate's over {c.n}"
-    one, other, sign = float(f"{c.value:.{CSV_DIGITS}g}"), b.value, 1 if b.direction == "higher" else -1
+    one, other = (float(f"{value:.{CSV_DIGITS}g}") for value in (c.value, b.value))
+    sign = 1 if b.direction == "higher" else -1
     return _Pair(other, one, sign > 0, c.n, lambda share: Paired(c.n, sign * (one - share * other), math.nan))
 
 

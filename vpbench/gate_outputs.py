@@ -50,6 +50,11 @@ def styled_lines(verdict: Verdict) -> Iterator[tuple[str, str]]:
     yield headline(verdict), f"bold {'green' if verdict.exit_status == PASS else 'red'}"
 
 
+def as_text(verdict: Verdict) -> str:
+    """The verdict as a terminal shows it, without styles."""
+    return "\n".join(one_line(line) for line, _ in styled_lines(verdict))
+
+
 def print_verdict(verdict: Verdict) -> None:
     """Print the verdict to standard output: coloured on a terminal, plain and never cut in a file or pipe."""
     from rich.console import Console

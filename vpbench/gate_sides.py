@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,9 @@ def _row(file: Path, lines: Sequence[Mapping[str, str]]) -> Summary:
 def _cell(line: Mapping[str, str]) -> Cell:
     if line["direction"] not in ("higher", "lower"):
         raise ValueError(f"direction {line['direction']!r}")
+    value = float(line["value"]) if line["value"] else None
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{line['metric']}[{line['region']}] is {value}")
     return Cell(
         metric=line["metric"],
         region=line["region"],
@@ -106,7 +110,7 @@ def _cell(line: Mapping[str, str]) -> Cell:
         scale=1.0,
         average="",
         signature=line["signature"],
-        value=float(line["value"]) if line["value"] else None,
+        value=value,
         n=int(line["n"]),
         excluded=(),
         exact_frames=0,

@@ -235,6 +235,12 @@ class TestInconclusive:
         sides = cell("psnr", BEFORE, average="frames"), cell("psnr", BEFORE, average="frames", frames=fewer)
         assert self.reason(*sides) == "the frames that count differ for clip002"
 
+    def test_values_per_clip_that_one_side_does_not_store(self) -> None:
+        bare = cell("psnr", BEFORE, clips=np.empty(0))
+        assert "no values per clip" in self.reason(bare, cell("psnr", WORSE))
+        sides = summary(bare, names=[f"clip{i:03d}" for i in range(45)]), summary(cell("psnr", WORSE))
+        assert verdict(*sides, rule(test="none")).exit_status == 1
+
     def test_a_set_metric_without_leave_one_out_values(self) -> None:
         sides = set_cell("fvd", 1.0, [], n=45), set_cell("fvd", 2.0, [], n=45)
         assert "no values per clip" in self.reason(*sides)

@@ -45,13 +45,11 @@ def nasty() -> Verdict:
     return dataclasses.replace(found, failed=((NASTY, NASTY),), notes=(NASTY * 50,), problems=(Problem(4, NASTY),))
 
 
-def text(found: Verdict) -> str:
-    return "\n".join(line for line, _ in gate_outputs.styled_lines(found))
-
-
 class TestText:
     def test_a_regression_says_metric_values_drop_interval_p_and_the_worst_clips(self) -> None:
-        found = text(verdict(cell("psnr[hole]", BEFORE), cell("psnr[hole]", BEFORE - np.linspace(0.1, 2, 20)), rule(absolute=0.25)))
+        found = gate_outputs.as_text(
+            verdict(cell("psnr[hole]", BEFORE), cell("psnr[hole]", BEFORE - np.linspace(0.1, 2, 20)), rule(absolute=0.25))
+        )
         line = next(line for line in found.splitlines() if line.startswith("regression"))
         assert re.search(
             r"psnr\[hole\]  \S+ -> \S+ dB \(drop 1.05 dB, 95% interval of the drop \S+ to \S+, tolerance 0.25, "
@@ -61,11 +59,11 @@ class TestText:
         assert re.search(r"regression.*\n    clip019: \S+ -> \S+ \(drop 2\)\n    clip018:", found)
 
     def test_the_last_line_is_the_verdict(self) -> None:
-        last = text(mixed()).splitlines()[-1]
+        last = gate_outputs.as_text(mixed()).splitlines()[-1]
         assert last == "gate: CANDIDATE FAILED  1 regression, 1 inconclusive, 2 pass, 1 skipped (exit status 4)"
 
     def test_failed_clips_are_named(self) -> None:
-        assert "    broken: OSError: truncated" in text(mixed())
+        assert "    broken: OSError: truncated" in gate_outputs.as_text(mixed())
 
     def test_a_pipe_gets_plain_lines_and_nothing_that_a_terminal_obeys(self, capsys: pytest.CaptureFixture[str]) -> None:
         gate_outputs.print_verdict(nasty())
@@ -74,7 +72,7 @@ class TestText:
         assert "\x00" not in out
         assert "\u202e" not in out
         assert "שלום" in out
-        assert len(out.splitlines()) == len(text(nasty()).splitlines())
+        assert len(out.splitlines()) == len(gate_outputs.as_text(nasty()).splitlines())
 
     @pytest.mark.parametrize(("value", "shown"), [(27.9461, "27.95"), (0.0, "0"), (-3.14159e-6, "-3.142e-06"), (float("nan"), "-")])
     def test_numbers_have_four_digits(self, value: float, shown: str) -> None:

@@ -159,6 +159,16 @@ class TestLeaderboard:
         with pytest.raises(DataError, match=r"x.csv: is no leaderboard.csv"):
             load_side(tmp_path / "x.csv", "--baseline")
 
+    @pytest.mark.parametrize("value", ["nan", "inf", "x"])
+    def test_a_value_that_is_no_number_is_named(self, value: str, table: Path) -> None:
+        lines = table.read_text().splitlines()
+        position = lines[0].split(",").index("value")
+        fields = lines[1].split(",")
+        fields[position] = value
+        table.write_text("\n".join([lines[0], ",".join(fields)]))
+        with pytest.raises(DataError, match=rf"leaderboard.csv: is no leaderboard.csv .*{value}"):
+            load_side(table, "--baseline")
+
     def test_one_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"y.csv: cannot be read"):
             load_side(tmp_path / "y.csv", "--baseline")
