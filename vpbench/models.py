@@ -2,6 +2,13 @@
 
 A model is a callable ``(clip, *, seed) -> uint8 (T, H, W, 3)``. What it may see is decided here and not by the model:
 a ``MaskedClip``, unless its configuration says ``needs_reference: true``.
+
+A model that loads checkpoints may also have these methods; the harness calls the ones that are there:
+
+* ``needs() -> list[Need]``: what it needs before it can run (``vpbench check``).
+* ``fingerprints() -> dict``: hashes of its checkpoints, part of the run's identity.
+* ``keep_in(folder)``: where it may keep what other runs can use again; called once, before the first clip.
+* ``stages() -> dict``: seconds and peak memory of each stage of the clip it has just made; goes into the clip's record.
 """
 
 from __future__ import annotations

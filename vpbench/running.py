@@ -77,6 +77,8 @@ def build_model(leaf: Mapping[str, Any]) -> Model:
         "needs_reference": needs_reference,
         "implementation": implementation_version(target),
     }
+    if callable(weights := getattr(call, "fingerprints", None)):
+        identity["weights"] = weights()
     return Model(name, call, needs_reference, bool(leaf.get("ranked", True)), identity)
 
 
@@ -131,6 +133,8 @@ class Run:
         self.folder: Path = root / f"{self.model.name}-{self.id}"
         self.references = root / ".reference"
         self._open(config)
+        if callable(keep_in := getattr(self.model.call, "keep_in", None)):
+            keep_in(root / ".kept")
 
     def _open(self, config: Mapping[str, Any]) -> None:
         path = self.folder / "run.json"
@@ -231,6 +235,8 @@ class Run:
                 prediction = self.model.predict(clip, self.seed)
                 record["seconds"] = time.perf_counter() - started
                 record["peak_memory_bytes"] = provenance.peak_memory_bytes()
+                if callable(stages := getattr(self.model.call, "stages", None)):
+                    record["stages"] = stages()
                 stage = "store"
                 record["prediction"], stored = self._store(name, prediction, clip.fps)
                 self._write_record({**record, "status": "generated"})
