@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import itertools
 import json
 import math
@@ -130,6 +131,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
 )
 @pytest.mark.parametrize("track", ["raw", "composite"])
 def test_each_effect_is_that_of_truly_scoring_with_the_one_switch(scored, benchmark: dict[str, Any], track: str) -> None:
+    demo = benchmark is SMALL_DEMO
+    scored = functools.partial(scored, clips=["coffee-zoom", "remove-cup", "swap-cat-cup"] if demo else None)
     a = scored(protocol("a"), benchmark=benchmark)
     b = scored(protocol("b", **{key: v for change in SWITCHES.values() for key, v in change.items()}), benchmark=benchmark, track=[track])
     found = explain(a, b, measure=True)
@@ -248,6 +251,15 @@ def test_without_measure_missing_arrays_are_named_and_nothing_is_written(scored)
     assert sorted(run.rglob("*")) == before
 
 
+def test_settings_that_only_go_together_count_as_explained_by_all_of_them(scored) -> None:
+    a = scored(protocol("a"))
+    b = scored(protocol("b", quantise="vpbench-official", average="frames", metrics=ONESIDED))
+    column = only(explain(a, b, "ssim[background]", "ssim_onesided[background]"))
+    assert parts(column)["border and onesided"].effect is None
+    assert not any(name.startswith("the rest") for name in parts(column))  # "together" turned them all
+    assert_sums(column)
+
+
 def test_settings_given_on_the_command_line_are_found_in_the_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = ["run", "model=telea", "benchmark=demo", *(f"benchmark.{k}={v}" for k, v in SMALL_DEMO.items() if k != "_target_")]
     base += ["limit=2", f"out={tmp_path / 'runs'}", "protocol=pixels"]
@@ -313,6 +325,17 @@ def test_a_submission_under_a_shipped_protocol_has_its_settings_by_name(scored, 
     assert "name the run folder" in parts(column)["boundary_px"].why
 
 
+def test_without_settings_a_clip_that_one_leaves_out_is_a_clip_that_it_lacks(scored, submission, tmp_path: Path) -> None:
+    mixed = {"_target_": "tests.toy.Toy", "names": ["a", "b", "edit-c"]}
+    one, other = scored(protocol("mine", against="source"), benchmark=mixed), scored(protocol("yours"), benchmark=mixed)
+    common = scored(protocol("mine", against="source"), benchmark=mixed, clips=["a", "b"], out=str(tmp_path / "common"))
+    found = explain(pick(submission(one), ""), pick(submission(other), ""), "psnr[hole]")
+    part = parts(only(found))["clips that only A has"]
+    assert part.a == "edit-c"
+    assert part.effect == pytest.approx(value(common, "psnr[hole]") - value(one, "psnr[hole]"), rel=1e-12)
+    assert_sums(only(found))
+
+
 # --- set metrics and networks
 
 
@@ -337,7 +360,22 @@ def test_weights_are_a_setting_and_missing_ones_are_named(scored, monkeypatch: p
     assert parts(only(explain(a, b, "distance[frame]", measure=True)))["source"].effect == 0.0
 
 
+def test_another_metric_of_the_same_unit_is_one_part(scored) -> None:
+    both = {name: {"_target_": f"vpbench.metrics.{name}.{name.title()}", "regions": ["frame"]} for name in ("mse", "mae")}
+    a = scored(protocol("a", metrics=both))
+    (part,) = only(explain(a, a, "mse[frame]", "mae[frame]")).parts
+    assert (part.name, part.a, part.b) == ("metric", "vpbench.metrics.mse.Mse", "vpbench.metrics.mae.Mae")
+    assert part.effect == value(a, "mae[frame]") - value(a, "mse[frame]")
+
+
 # --- what cannot be explained
+
+
+def test_one_name_for_two_quantities_is_not_subtracted(scored) -> None:
+    a, b = scored(protocol("a")), scored({"name": "b", "metrics": {"psnr": {"_target_": SSIM, "regions": ["frame"]}}})
+    column = only(explain(a, b))
+    assert column.difference is None
+    assert "different quantities" in column.why
 
 
 def test_clips_without_a_value_are_said_to_have_none(scored, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_cli import loaded_after
 from vpbench import published
 from vpbench.cli import main
 from vpbench.errors import ConfigError, DataError
@@ -136,6 +137,10 @@ def test_the_command_prints_the_digits_as_printed(capsys: pytest.CaptureFixture[
     assert "LPIPS x100 ↓" in out
     assert "published, not measured here" in out
     assert "E2FGVI" not in out
+
+
+def test_the_command_imports_nothing_heavy(tmp_path: Path) -> None:
+    assert loaded_after(f"from vpbench.cli import main; main(['published', '--folder', {str(FOLDER)!r}])", tmp_path) == []
 
 
 def test_the_committed_markdown_is_what_the_command_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from vpbench.errors import ConfigError
 from vpbench.results import Cell
 from vpbench.switches import FIXED, Settings, UnmeasuredError, Workbench, check, mean
 
@@ -24,6 +23,8 @@ SIGNATURE = ("region", "variant", "arrays", "view", "average", "metric version")
 FRAME_AVERAGES = ("frame_means", "frames")
 ROUNDING = 1e-12  # relative: less is the order of additions
 REST = "the rest"
+CLIPS = "clips that only"
+DIFFERENT = "different quantities: their difference means nothing"
 TOGETHER = "together, beyond the sum of these"
 
 
@@ -80,28 +81,29 @@ def split(a: Workbench, b: Workbench, one: Cell, other: Cell, common: Sequence[s
         other: that of B.
         common: clips that both scored, at least one.
         same: whether the predictions of these clips are known to be the same.
-
-    Raises:
-        ConfigError: the two columns are in different units.
     """
-    if (one.unit, one.direction) != (other.unit, other.direction):
-        raise ConfigError(f"{one.header} and {other.header} are different quantities: their difference means nothing.")
-    bench = _Turning(a, one, b, other)
+    if not alike(one, other):
+        return Difference(one, other, None, (), DIFFERENT)
+    bench, back = _Turning(a, one, b, other), _Turning(b, other, b, other)
     if one.value is None or other.value is None:
         why = "; ".join(f"{side} has no value: {_no_value(cell)}" for side, cell in (("A", one), ("B", other)) if cell.value is None)
         return Difference(one, other, None, tuple(Part(key, *texts) for key, texts in bench.keys.items()), why)
     parts, turned = _alone(bench)
-    clips = a.summary.clips
-    if lost := [clip for clip in clips if clip not in common]:
-        parts.append(_effect("clips that only A has", named(lost), "-", lambda: bench.value((), common) - bench.start))
-        clips = tuple(common) if parts[-1].effect is not None else clips
-    together, covered = _together(bench, parts, turned, clips)
+    ours, theirs = bench.clips, back.clips
+    if not bench.known:  # a clip that is left out in one of them is not there; where settings are turned, they leave it out
+        ours, theirs = bench.valued, back.valued
+        common = [clip for clip in ours if clip in theirs]
+    clips: Sequence[str] = bench.clips
+    if lost := [clip for clip in ours if clip not in common]:
+        parts.append(_effect(f"{CLIPS} A has", named(lost), "-", lambda: bench.value((), common) - bench.start))
+        clips = common if parts[-1].effect is not None else clips
+    together, whole = _together(bench, parts, turned, clips)
+    covered = [part.name for part in parts if not part.name.startswith(CLIPS)] if whole else []
     parts += together
     reached = one.value + math.fsum(part.effect for part in parts if part.effect is not None)
     there = other.value
-    if gained := [clip for clip in b.summary.clips if clip not in common]:
-        back = _Turning(b, other, b, other)
-        parts.append(_effect("clips that only B has", "-", named(gained), lambda: back.start - back.value((), common)))
+    if gained := [clip for clip in theirs if clip not in common]:
+        parts.append(_effect(f"{CLIPS} B has", "-", named(gained), lambda: back.start - back.value((), common)))
         there -= parts[-1].effect or 0.0
     parts.sort(key=lambda part: -math.inf if part.effect is None else abs(part.effect), reverse=True)
     rest = there - reached
@@ -109,6 +111,11 @@ def split(a: Workbench, b: Workbench, one: Cell, other: Cell, common: Sequence[s
         rest = 0.0
     unmeasured = [part.name for part in parts if part.effect is None and part.name not in covered]
     return Difference(one, other, other.value - one.value, (*parts, *_rest(rest, unmeasured, same)))
+
+
+def alike(one: Cell, other: Cell) -> bool:
+    """Whether a difference of the two columns means anything."""
+    return (one.unit, one.direction) == (other.unit, other.direction)
 
 
 def named(clips: Sequence[str]) -> str:
@@ -149,13 +156,29 @@ class _Turning:
             self._unknown, self._average = reason, other.average
             self.keys = {part.name: (part.a, part.b) for part in _of_signatures(one, other)}
 
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """The clips that A scored."""
+        return self._bench.summary.clips
+
+    @property
+    def valued(self) -> tuple[str, ...]:
+        """Those for which the column is defined."""
+        left_out = {clip for clip, _ in self._cell.excluded}
+        return tuple(clip for clip in self.clips if clip not in left_out)
+
+    @property
+    def known(self) -> bool:
+        """Whether the two differ in settings that can be turned."""
+        return self._target is not None
+
     def possible(self, keys: Iterable[str]) -> bool:
         """Whether A's settings with these of B's go together."""
         return self._target is None or check(self._turned(keys))
 
     def whole(self, keys: Iterable[str]) -> float:
         """``value`` of all clips that A scored."""
-        return self.value(keys, self._bench.summary.clips)
+        return self.value(keys, self.clips)
 
     def value(self, keys: Iterable[str], clips: Sequence[str]) -> float:
         """A's value of these clips with these settings as B has them.
@@ -274,13 +297,10 @@ def _subsets(keys: Iterable[str], but: str) -> Iterator[tuple[str, ...]]:
         yield from itertools.combinations(others, size)
 
 
-def _together(bench: _Turning, parts: Sequence[Part], measured: set[str], clips: Sequence[str]) -> tuple[list[Part], list[str]]:
-    """What the parts do together beyond the sum of their effects, and the settings that this covers.
-
-    All settings are turned where that is possible, else those whose effect is measured.
-    """
+def _together(bench: _Turning, parts: Sequence[Part], measured: set[str], clips: Sequence[str]) -> tuple[list[Part], bool]:
+    """What the parts do together beyond the sum of their effects, and whether all settings are in it or the measured ones alone."""
     if not bench.keys or len(parts) < 2:
-        return [], []
+        return [], False
     so_far = bench.start + math.fsum(part.effect for part in parts if part.effect is not None)
     reason = ""
     for keys in (list(bench.keys), [key for key in bench.keys if key in measured]):
@@ -293,8 +313,8 @@ def _together(bench: _Turning, parts: Sequence[Part], measured: set[str], clips:
             continue
         left = [key for key in keys if key not in measured]
         name = f"together, with {', '.join(left)}, which cannot be measured alone" if left else TOGETHER
-        return [Part(name, "", "", 0.0 if abs(effect) <= ROUNDING * abs(bench.start) else effect)], keys
-    return ([Part(TOGETHER, "", "", None, reason)] if measured else []), []
+        return [Part(name, "", "", 0.0 if abs(effect) <= ROUNDING * abs(bench.start) else effect)], len(keys) == len(bench.keys)
+    return ([Part(TOGETHER, "", "", None, reason)] if measured else []), False
 
 
 def _rest(rest: float, unmeasured: Sequence[str], same: bool) -> list[Part]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vpbench.column_split import Difference, Part, named, shown, split
+from vpbench.column_split import DIFFERENT, Difference, Part, alike, named, shown, split
 from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError, DataError
 from vpbench.results import Cell, Summary, load_summaries
@@ -112,7 +112,10 @@ def _pairs(a: Summary, b: Summary, column: str, other_column: str) -> list[tuple
         if cell is None:
             raise unknown_name(f"{option}, in {summary.source}", name, [cell.column for cell in summary.cells])
         found.append(cell)
-    return [(found[0], found[1])]
+    one, two = found
+    if not alike(one, two):
+        raise ConfigError(f"{one.header} and {two.header} are {DIFFERENT}.")
+    return [(one, two)]
 
 
 def _missing(a: Summary, b: Summary) -> tuple[str, ...]:

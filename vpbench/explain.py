@@ -121,7 +121,10 @@ def _turn(part: Part) -> str:
 
 def _number(value: float | None, cell: Cell, sign: str = "") -> str:
     """A value as tables scale it, with more digits."""
-    return "-" if value is None else f"{value * cell.scale:{sign}.{cell.digits + MORE_DIGITS}f}"
+    if value is None:
+        return "-"
+    text = f"{value * cell.scale:{sign}.{cell.digits + MORE_DIGITS}f}"
+    return text if float(text) else text.replace("-", sign)  # no -0.0000
 
 
 def _grid(rows: list[tuple[str, str, str, str]], numbers: bool = False) -> Iterator[str]:

@@ -29,6 +29,7 @@ from vpbench.views import View
 
 Settings = dict[str, Any]
 VIEW = tuple(field.name for field in fields(View))
+KEPT = 2000  # arrays of clips that stay in memory, some kB each
 FIXED = ("metric", "region", "average", *VIEW)  # the other settings are options of the metric
 
 
@@ -158,6 +159,7 @@ class Workbench:
         self.facts = run_facts(self.folder)
         self._measure = measure
         self._records: dict[str, Mapping[str, Any]] = {}
+        self._read: dict[Path, Arrays] = {}  # columns of one metric and settings of one view share them
 
     def settings(self, cell: Cell) -> Settings:
         """Every setting that decides a column's value, by name: ``metric`` (its class), ``region``, ``average``, the fields of a ``View``
@@ -227,12 +229,18 @@ class Workbench:
 
     def _arrays(self, clip: str, column: Column, view: View) -> Arrays:
         store, measure = self._store(clip, view), column.metric.measure
+        path = store.path(measure)
+        if path in self._read:
+            return self._read[path]
         arrays = store.read(measure)
         if arrays is None and self._measure:
             self._compute(store, column, view)
             arrays = store.read(measure)
         if arrays is None:
-            raise UnmeasuredError(f"the run has no arrays {store.path(measure).parent.name} of {clip}; --measure computes them")
+            raise UnmeasuredError(f"the run has no arrays {path.parent.name} of {clip}; --measure computes them")
+        if len(self._read) >= KEPT:
+            self._read.pop(next(iter(self._read)))
+        self._read[path] = arrays
         return arrays
 
     def _store(self, clip: str, view: View) -> ClipStore:
