@@ -17,7 +17,7 @@ Checked against MichiganCOG/video-inpainting-evaluation in ``tests/parity/test_e
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -124,11 +124,16 @@ def clip_sums(video: Frames, masks: Masks, flow_of: Callable[[int], Arrays], sma
     counts = {region: np.zeros(pairs, np.int64) for region in REGIONS}
     if min(video.shape[1:3]) >= smallest:
         for first in range(0, pairs, PAIRS):
-            flow = flow_of(first)
-            for t, (forward, seen) in enumerate(zip(flow["forward"], flow["visible"], strict=True), start=first):
-                for region, (total, count) in error_sums(video[t : t + 2], masks[t : t + 2], forward, seen).items():
+            for t, found in enumerate(_chunk_sums(video[first:], masks[first:], flow_of(first)), start=first):
+                for region, (total, count) in found.items():
                     sums[region][t], counts[region][t] = total, count
     return {f"sum_{region}": sums[region] for region in REGIONS} | {f"n_{region}": counts[region] for region in REGIONS}
+
+
+def _chunk_sums(video: Frames, masks: Masks, flow: Arrays) -> Iterator[dict[Region, tuple[np.float64, np.intp]]]:
+    """The sums of the pairs of one chunk; a function of its own, so that no flow outlives it into the next chunk's computation."""
+    for t, (forward, seen) in enumerate(zip(flow["forward"], flow["visible"], strict=True)):
+        yield error_sums(video[t : t + 2], masks[t : t + 2], forward, seen)
 
 
 def video_of(comparison: Comparison, subject: Subject) -> Frames:

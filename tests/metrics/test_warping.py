@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -148,3 +150,22 @@ def test_frame_is_hole_and_background():
     sums = clip_sums(clip, holes(clip), lambda first: flow)
     np.testing.assert_array_equal(sums["n_hole"] + sums["n_background"], sums["n_frame"])
     np.testing.assert_allclose(sums["sum_hole"] + sums["sum_background"], sums["sum_frame"], rtol=1e-12)
+
+
+def test_no_flow_outlives_its_chunk():
+    chunks = []
+
+    def flow_of(first):
+        assert not any(chunk() is not None for chunk in chunks), "memory grows with the clip, or two chunks stand beside each other"
+        forward = np.zeros((min(warping.PAIRS, len(clip) - 1 - first), *clip.shape[1:3], 2), np.float16).view(Watched)
+        chunks.append(weakref.ref(forward))
+        return {"forward": forward, "visible": np.ones(forward.shape[:3], bool)}
+
+    clip = textured(2 * warping.PAIRS + 5, 16, 20)
+    sums = clip_sums(clip, np.zeros(clip.shape[:3], bool), flow_of)
+    assert len(chunks) == 3
+    assert (sums["n_frame"] == 16 * 20).all()
+
+
+class Watched(np.ndarray):
+    """An array that a weak reference can follow."""

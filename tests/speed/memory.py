@@ -46,7 +46,7 @@ BLOCKS = {
     "fvd": Block("standard", ("fvd", "kvd")),
     "vfid": Block("vpbench-official", ("vfid",), (24, 72)),
     "ewarp_dis": Block("standard", ("ewarp_dis",)),
-    "ewarp": Block("standard", ("ewarp",), (24, 72)),
+    "ewarp": Block("standard", ("ewarp",), (33, 65)),  # one and two chunks of flow
 }
 
 
