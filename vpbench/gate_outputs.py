@@ -11,7 +11,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from vpbench.errors import StorageError
-from vpbench.gate import FAILED, PASS, Check, Status, Verdict
+from vpbench.gate import FAILED, PASS, Verdict
+from vpbench.gate_checks import Check, Status
 from vpbench.results import Summary
 from vpbench.statistics import LEVEL
 from vpbench.version import __version__

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vpbench.gate import Check, Verdict, judge
+from vpbench.gate import Verdict, judge
+from vpbench.gate_checks import Check
 from vpbench.gate_rules import Acknowledged, Rule, Rules
 from vpbench.results import Cell, Summary, clip_mean
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.gate.made import TODAY, cell, check, rule, set_cell, summary, verdict
 from vpbench.errors import ConfigError
-from vpbench.gate import Check
+from vpbench.gate_checks import Check
 from vpbench.gate_rules import Acknowledged
 from vpbench.statistics import jackknife_error
 

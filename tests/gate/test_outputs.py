@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from tests.gate.made import cell, rule, summary, verdict
 from vpbench import gate_outputs
 from vpbench.errors import StorageError
-from vpbench.gate import Check, Problem, Verdict
+from vpbench.gate import Problem, Verdict
+from vpbench.gate_checks import Check
 from vpbench.storage import to_json
 
 SCHEMA = xmlschema.XMLSchema(str(Path(__file__).with_name("junit.xsd")))
