@@ -1,14 +1,20 @@
 # make demo   sets everything up and prints the ranked table of the demo
 # make test   sets everything up and runs every test
+# make leaderboards   runs the demo afresh and writes its submissions and tables into leaderboards/demo
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types clean
+.PHONY: demo leaderboards test lint types clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(BIN)/vpbench run experiment=demo leaderboard=leaderboard
+
+leaderboards: $(VENV)/.installed
+	rm -rf build/leaderboards
+	$(BIN)/vpbench run experiment=demo out=build/leaderboards leaderboard=null
+	$(BIN)/vpbench rank build/leaderboards/demo -o leaderboards/demo --submissions --by operation
 
 test: $(VENV)/.installed-test lint types
 	$(BIN)/python -m pytest --cov=vpbench --cov=metrics --cov=baselines --cov-report=term:skip-covered --cov-fail-under=90

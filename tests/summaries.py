@@ -84,7 +84,7 @@ class Runs:
         self, model: str, *columns: dict[str, Any], run: str = "", folder: str = "", ok: int | None = None, total: int = 0, **changes: Any
     ) -> Path:
         """Write one run; it has as many clips as its columns have values, else 8."""
-        clips = next((len(c["values"]) for c in columns if "values" in c), 8)
+        clips = next((len(c[key]) for c in columns for key in ("values", "leave_one_out") if key in c), 8)
         ok, total = clips if ok is None else ok, total or clips
         summary = {
             "schema": SCHEMA,

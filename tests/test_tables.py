@@ -1,20 +1,32 @@
 from __future__ import annotations
 
 import csv
+import html.parser
 import io
+import json
 import random
+import re
 import subprocess
 import sys
+import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
-from tests.summaries import Runs, column, mse, psnr
-from vpbench.table_formats import TIDY, tidy_csv, wide_csv
+from tests.summaries import Runs, column, fvd, mse, psnr
+from vpbench import statistics
+from vpbench.results import load_summaries
+from vpbench.table_formats import TIDY, json_text, pairs_csv, tidy_csv, wide_csv
+from vpbench.table_html import html_page
+from vpbench.table_latex import latex
 from vpbench.table_markdown import markdown
-from vpbench.tables import Table, print_table, write_tables
+from vpbench.tables import Options, Table, print_table, rank, table_files, write_tables
 
 
 @pytest.fixture
@@ -374,3 +386,358 @@ def printed_with_styles(table: Table) -> str:
 def test_importing_loads_nothing_heavy() -> None:
     code = "import sys, vpbench.tables, vpbench.table_formats; print(*({'torch', 'pandas', 'rich', 'cv2', 'scipy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
+
+
+def noisy(count: int, *means: float, noise: float = 1.0) -> list[list[float]]:
+    """Values per clip of several models: clips differ much, models by their mean and some noise."""
+    rng = np.random.default_rng(7)
+    hard = rng.normal(0, 5, count)
+    return [(25 + hard + mean + rng.normal(0, noise, count)).tolist() for mean in means]
+
+
+class TestIntervals:
+    def test_each_cell_has_that_of_a_bootstrap_over_its_clips(self, runs: Runs) -> None:
+        for model, values in zip("abc", noisy(12, 0, 1, 2), strict=True):
+            runs(model, psnr(values=values), mse(values=[v / 100 for v in values]), ranked=model != "c")
+        for row in runs.group().rows:
+            for cell in row.summary.cells:
+                assert row.intervals[cell.column] == pytest.approx(statistics.bootstrap_interval(cell.clips), rel=1e-12)
+
+    def test_clips_weigh_as_in_the_mean(self, runs: Runs) -> None:
+        values, frames = [1.0, 2.0, None, 9.0], [10, 20, 0, 400]
+        runs("a", psnr(values=values, average="frames", clip_frames=frames), mse(values=[1.0, 2.0, 3.0, 9.0]))
+        row = runs.rows()["a"]
+        defined = np.array([1.0, 2.0, np.nan, 9.0])
+        assert row.intervals["psnr[hole]"] == pytest.approx(statistics.bootstrap_interval(defined, np.array(frames, float)))
+
+    def test_a_row_that_lacks_clips_shares_the_draws_of_the_others(self, runs: Runs) -> None:
+        full, part = noisy(8, 0, 1)
+        runs("full", psnr(values=full))
+        runs("part", psnr(values=part[:5]), total=8)
+        expected = statistics.bootstrap_interval(np.array([*part[:5], np.nan, np.nan, np.nan]))
+        assert runs.rows()["part"].intervals["psnr[hole]"] == pytest.approx(expected)
+
+    def test_a_set_metric_has_that_of_the_jackknife(self, runs: Runs) -> None:
+        runs("a", fvd(10.0, [9.0, 10.0, 11.5]))
+        low, high = runs.rows()["a"].intervals["fvd[frame]"]
+        assert (low, high) == statistics.jackknife_interval(10.0, np.array([9.0, 10.0, 11.5]))
+
+    @pytest.mark.parametrize("values", [[3.0], [3.0, None]])
+    def test_one_clip_has_none_and_that_is_no_error(self, runs: Runs, values: list[float | None]) -> None:
+        for model in "ab":
+            runs(model, psnr(values=values))
+        table = runs.table()
+        assert [row.intervals for row in table.groups[0].rows] == [{}, {}]
+        for text in table_files(table, Options(pairs=True)).values():
+            assert "nan" not in text
+
+    def test_summaries_without_values_per_clip_have_none(self, runs: Runs) -> None:
+        runs("a", psnr(3.0))
+        runs("b", psnr(4.0))
+        assert [(row.intervals, row.ranges, row.places) for row in runs.group().rows] == [({}, {}, None)] * 2
+
+
+class TestNoise:
+    def test_models_inside_the_noise_share_a_range_and_bold_stays_with_the_best_value(self, runs: Runs) -> None:
+        for model, values in zip("abc", noisy(30, 3.05, 3, 0), strict=True):
+            runs(model, psnr(values=values))
+        rows = runs.rows()
+        assert {label: row.ranges["psnr[hole]"] for label, row in rows.items()} == {"a": (1, 2), "b": (1, 2), "c": (3, 3)}
+        lines = lines_of(markdown(runs.table(), intervals=False))
+        best = "a" if rows["a"].ranks["psnr[hole]"] == 1 else "b"
+        assert lines[best][2].startswith("**")
+        assert lines[best][2].endswith("** <sup>1-2</sup>")
+        assert "<sup>" not in lines["c"][2]
+
+    def test_equal_models_share_everything(self, runs: Runs) -> None:
+        (values,) = noisy(12, 0)
+        for model in "ab":
+            runs(model, psnr(values=values))
+        found = [(row.place, row.places, row.ranges["psnr[hole]"], row.mean_rank, row.mean_rank_interval) for row in runs.group().rows]
+        assert found == [(1, (1, 2), (1, 2), 1.0, (1.0, 1.0))] * 2
+
+    def test_set_metrics_are_compared_by_the_jackknife_of_their_difference(self, runs: Runs) -> None:
+        rng = np.random.default_rng(0)
+        shared = rng.normal(0, 1, 20)
+        for model, value in {"a": 10.0, "b": 10.01, "c": 14.0}.items():
+            runs(model, fvd(value, (value + shared + rng.normal(0, 0.01, 20)).tolist()))
+        ranges = {label: row.ranges["fvd[frame]"] for label, row in runs.rows().items()}
+        assert ranges == {"a": (1, 2), "b": (1, 2), "c": (3, 3)}
+
+    def test_the_mean_rank_has_an_interval_and_a_range_of_places(self, runs: Runs) -> None:
+        for model, values in zip("abcd", noisy(20, 9, 0.1, 0, -9), strict=True):
+            runs(model, psnr(values=values), mse(values=[-v for v in values], direction="lower"))
+        rows = runs.rows()
+        assert (rows["a"].mean_rank_interval, rows["a"].places) == ((1.0, 1.0), (1, 1))
+        assert (rows["d"].mean_rank_interval, rows["d"].places) == ((4.0, 4.0), (4, 4))
+        assert rows["b"].places == rows["c"].places == (2, 3)
+        assert rows["b"].mean_rank_interval == (2.0, 3.0)
+
+    def test_a_set_metric_keeps_its_rank_in_the_mean_rank_and_a_note_says_so(self, runs: Runs) -> None:
+        swaying = [float(i % 2) for i in range(20)]
+        runs("a", psnr(values=swaying), fvd(5.0, [5.0] * 20))
+        runs("b", psnr(values=[1 - value for value in swaying]), fvd(4.0, [4.0] * 20))
+        assert runs.rows()["a"].mean_rank_interval == (1.5, 2.0)
+        assert runs.rows()["b"].mean_rank_interval == (1.0, 1.5)
+        assert r"fvd\[frame\] cannot be resampled and keep their rank" in markdown(runs.table())
+
+    @given(st.integers(2, 6), st.integers(2, 9), st.integers(0, 99))
+    @settings(max_examples=20, deadline=None)
+    def test_every_range_and_interval_holds_the_value_itself(self, models: int, clips: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        with tempfile.TemporaryDirectory() as folder:
+            runs = Runs(Path(folder))
+            for model in range(models):
+                runs(
+                    f"m{model}", psnr(values=rng.integers(0, 4, clips).astype(float).tolist()), mse(values=rng.normal(size=clips).tolist())
+                )
+            for row in runs.group().rows:
+                assert row.places
+                assert row.place
+                assert row.mean_rank_interval
+                assert row.places[0] <= row.place <= row.places[1]
+                assert row.mean_rank_interval[0] <= row.mean_rank <= row.mean_rank_interval[1]  # type: ignore[operator]
+                assert all(row.ranges[name][0] <= rank <= row.ranges[name][1] for name, rank in row.ranks.items())
+
+    def test_rows_scored_on_other_clips_are_not_ranked_together(self, runs: Runs) -> None:
+        runs("a", psnr(values=[1.0, 2.0]))
+        runs("b", psnr(values=[1.0, 3.0]))
+        other = json.loads((runs("c", psnr(values=[5.0, 6.0]), folder="c") / "scores" / "pixels-raw" / "summary.json").read_text())
+        other["clips"]["names"] = ["x", "y"]
+        (runs.root / "c" / "scores" / "pixels-raw" / "summary.json").write_text(json.dumps(other))
+        assert runs.rows()["c"].reason == "not ranked: it was scored on other clips"
+
+    def test_no_common_clips_is_no_error(self, runs: Runs) -> None:
+        runs("a", psnr(values=[1.0, None]))
+        runs("b", psnr(values=[None, 2.0]))
+        ranked, other = runs.group().rows
+        assert ranked.ranks == {"psnr[hole]": 1}
+        assert (other.ranks, other.reason) == ({}, "not ranked: psnr[hole] is undefined on other clips")
+
+
+class TestPowerNote:
+    def test_it_names_the_first_neighbours_inside_the_noise_and_the_clips_it_takes(self, runs: Runs) -> None:
+        values = noisy(12, 9, 0.3, 0)
+        for model, found in zip("abc", values, strict=True):
+            runs(model, psnr(values=found))
+        pair = statistics.paired(np.array(values[1]), np.array(values[2]))
+        needed = statistics.clips_needed(pair.difference, pair.deviation, alpha=0.05 / 2)
+        first, second = ("b", "c") if pair.difference > 0 else ("c", "b")
+        assert needed is not None
+        assert needed > 12
+        wanted = (
+            f"to see {abs(pair.difference):.2g} dB of psnr\\[hole\\] between {first} and {second} you need about {needed:,} clips (here 12)"
+        )
+        assert wanted in markdown(runs.table())
+
+    def test_there_is_none_where_all_are_told_apart_or_equal(self, runs: Runs) -> None:
+        for model, found in zip("ab", noisy(12, 9, 0), strict=True):
+            runs(model, psnr(values=found))
+        runs("c", psnr(values=noisy(12, 9, 0)[1]))
+        assert "power" not in markdown(runs.table())
+
+
+class TestPairs:
+    def test_every_pair_with_interval_and_corrected_p(self, runs: Runs) -> None:
+        values = dict(zip("abc", noisy(12, 3, 1.5, 0), strict=True))
+        for model, found in values.items():
+            runs(model, psnr(values=found))
+        rows = list(csv.DictReader(io.StringIO(pairs_csv(runs.table()))))
+        assert [(row["model"], row["other"]) for row in rows] == [("a", "b"), ("a", "c"), ("b", "c")]
+        expected = [statistics.paired(np.array(values[row["model"]]), np.array(values[row["other"]])) for row in rows]
+        assert [float(row["difference"]) for row in rows] == pytest.approx([pair.difference for pair in expected], rel=1e-5)
+        assert [float(row["p"]) for row in rows] == pytest.approx([pair.p for pair in expected], rel=1e-3)
+        assert [float(row["p_holm"]) for row in rows] == pytest.approx(statistics.holm([pair.p for pair in expected]), rel=1e-3)
+        assert [float(row["low"]) for row in rows] == pytest.approx([pair.interval()[0] for pair in expected], rel=1e-4, abs=1e-4)
+
+    def test_they_are_written_when_asked_for_and_gone_when_not(self, runs: Runs, tmp_path: Path) -> None:
+        runs("a", psnr(values=[1.0, 2.0]))
+        write_tables([runs.root], tmp_path / "out", Options(pairs=True))
+        assert (tmp_path / "out" / "pairs.csv").exists()
+        write_tables([runs.root], tmp_path / "out")
+        assert not (tmp_path / "out" / "pairs.csv").exists()
+
+
+class TestUnderSampled:
+    def test_fewer_clips_than_features_are_marked_in_every_form(self, runs: Runs) -> None:
+        runs("a", fvd(10.0, [9.0, 10.0, 11.0]))
+        files = table_files(runs.table(), Options())
+        assert "10.00† ± " in files["leaderboard.md"]
+        assert r"† fvd\[frame\] is under-sampled: 3 clips for features of 400 dimensions." in files["leaderboard.md"]
+        assert "10.00†" in files["leaderboard.html"]
+        assert r"10.00$^\dagger$" in files["leaderboard.tex"]
+        assert next(csv.DictReader(io.StringIO(files["leaderboard.csv"])))["under_sampled"] == "yes"
+        assert json.loads(files["leaderboard.json"])["tables"][0]["rows"][0]["cells"]["fvd[frame]"]["under_sampled"] is True
+
+    def test_enough_clips_are_not(self, runs: Runs) -> None:
+        runs("a", fvd(10.0, [9.0, 10.0, 11.0], dimensions=3))
+        assert "†" not in markdown(runs.table())
+
+
+class Reader(html.parser.HTMLParser):
+    """What a browser would see: the tags that occur, and the text of every cell."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.cells: list[str] = []
+        self._inside = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        assert not any(name.startswith("on") or name in ("src", "href") for name, _ in attrs)
+        if tag in ("td", "th"):
+            self._inside = True
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self._inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.cells[-1] += data
+
+
+HOSTILE = {
+    "html": "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "quotes": '"\' onmouseover="x',
+    "entity": "a &amp; b &#60;",
+    "pipes": "a | b \\| c",
+    "markdown": "**b** _i_ `code` [x](y) # ~~s~~ $x^2$ ![i](j)",
+    "latex": r"\input{/etc/passwd} 50% & $x_1^2$ #1 {a} ~ \\ -- a---b `q` |<>|",
+    "lines": "one\ntwo\r\nthree\u2028four\x85five\tsix",
+    "rtl": "مرحبا بالعالم שלום",
+    "override": "abc\u202edcba\u2066x\u2069",
+    "control": "a\x00\x1b[31m\x07b",
+    "formula": "=HYPERLINK(1)",
+    "long": "very long " * 500,
+    "unbroken": "x" * 5000,
+    "accents": "é" + "e\u0301" * 3000,
+    "emoji": "👩\u200d🔬 \U0001f600",
+    "empty": "",
+    "spaces": "   ",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+class TestHostileNames:
+    """Names that people or files bring along must neither break a form nor be lost in those for machines."""
+
+    @pytest.fixture
+    def files(self, runs: Runs, name: str) -> dict[str, str]:
+        about = {clip: {"operation": name, "tags": [name]} for clip in ("clip0", "clip1", "clip2")}
+        runs(name, psnr(values=[1.0, 2.0, 4.0]), properties=about)
+        runs("plain", psnr(values=[2.0, 1.0, 3.5]), properties=about)
+        runs("partial", psnr(values=[2.0, 1.0], signature=name), properties=about, total=3)
+        return table_files(rank(load_summaries([runs.root]), ["tag"]), Options(by=("tag",), pairs=True))
+
+    def test_machine_forms_hold_it_as_it_is(self, files: dict[str, str], name: str) -> None:
+        rows = list(csv.DictReader(io.StringIO(files["leaderboard.csv"], newline="")))
+        assert sum(row["model"] == name for row in rows) == 2
+        assert all(None not in row.values() and None not in row for row in rows)
+        pairs = list(csv.DictReader(io.StringIO(files["pairs.csv"], newline="")))
+        assert [{pair["model"], pair["other"]} for pair in pairs] == [{name, "plain"}] * 2
+        tables = json.loads(files["leaderboard.json"])["tables"]
+        assert all(name in [row["label"] for row in table["rows"]] for table in tables)
+
+    def test_the_wide_csv_stays_rectangular_and_starts_no_formula(self, files: dict[str, str], name: str) -> None:
+        lines = list(csv.reader(io.StringIO(files["leaderboard_wide.csv"], newline="")))
+        assert len(lines) == 7
+        assert {len(line) for line in lines} == {len(lines[0])}
+        assert not any(cell.startswith(("=", "@", "\t")) for line in lines for cell in line)
+
+    def test_markdown_keeps_its_cells_and_runs_nothing(self, files: dict[str, str], name: str) -> None:
+        text = files["leaderboard.md"]
+        rows = [line for line in text.split("\n") if line.startswith("|")]
+        assert len(rows) == 2 * 5
+        assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows} == {7}
+        allowed = r"</?(?:u|sup|details|summary)>"
+        assert not re.findall(r"<[a-zA-Z/!]", re.sub(allowed, "", text))
+        assert max(map(len, rows)) < 600
+        assert not set(text) & set("\u202e\u2066\u2028\x00\x1b\x07\x85")
+
+    def test_html_shows_it_and_runs_nothing(self, files: dict[str, str], name: str) -> None:
+        page = Reader(files["leaderboard.html"])
+        assert set(page.tags) <= {
+            *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "table", "thead", "tbody", "tr", "th", "td"),
+            *("bdi", "b", "u", "sup", "small", "ul", "li", "details", "summary"),
+        }
+        assert page.tags["tr"] == 2 * 4
+        flat = " ".join(name.split())
+        shown = "".join(c for c in flat if c.isprintable() or c == "\u200d")
+        if len(shown) <= 80:
+            assert shown in page.cells
+        assert max(map(len, page.cells)) <= 80
+        assert "http" not in files["leaderboard.html"].replace('http-equiv="Content-Security-Policy"', "")
+
+    def test_latex_holds_no_special_that_was_not_meant(self, files: dict[str, str], name: str) -> None:
+        for line in files["leaderboard.tex"].split("\n"):
+            if line.startswith("%"):
+                continue
+            meant = re.sub(r"\\(?:begin|end)\{tabular\}(?:\{[rl]+\})?|\$\\(?:pm|uparrow|downarrow|cdot)\$|\$\^\\dagger\$", "", line)
+            meant = re.sub(r"\\[#$%&_{}]|\\\\$|\\[a-zA-Z]+\d*", "", meant)
+            assert not set(meant) & set('\\#$%_^~<>|`"')
+            assert meant.count("{") == meant.count("}")
+            assert meant.count("&") in (0, 5)
+            assert len(line) < 900
+
+
+class TestLatex:
+    def test_a_table_of_booktabs(self, runs: Runs) -> None:
+        text = latex(example(runs))
+        assert r"rank & model & psnr[hole] (dB) $\uparrow$ & mse[hole] x100 $\downarrow$ & mean rank & clips & note \\" in text
+        assert r"1 & flow & \textbf{30.50} & \textbf{0.088} & 1.00 & 8/8 &  \\" in text
+        assert r"2 & telea & \underline{27.91} & \underline{0.123} & 2.00 & 8/8 &  \\" in text
+        assert text.index("telea") < text.index("\\midrule\n & blank") < text.index("\\bottomrule")
+
+    def test_intervals_and_ranges(self, runs: Runs) -> None:
+        for model, values in zip("ab", noisy(12, 0.1, 0), strict=True):
+            runs(model, psnr(values=values))
+        row = runs.group().rows[0]
+        low, high = row.intervals["psnr[hole]"]
+        value = f"\\textbf{{{row.summary.cells[0].text}}} {{\\scriptsize$\\pm${(high - low) / 2:.2f}}}\\textsuperscript{{1--2}}"
+        assert value in latex(runs.table())
+        assert "scriptsize" not in latex(runs.table(), intervals=False)
+
+
+class TestHtml:
+    def test_cells_have_their_interval_below_and_no_script(self, runs: Runs) -> None:
+        for model, values in zip("ab", noisy(12, 0.1, 0), strict=True):
+            runs(model, psnr(values=values))
+        page = html_page(runs.table())
+        row = runs.group().rows[0]
+        low, high = row.intervals["psnr[hole]"]
+        assert f"<b>{row.summary.cells[0].text}</b> <sup>1-2</sup><small>{low:.2f} to {high:.2f}</small>" in page
+        assert "prefers-color-scheme" in page or "light-dark(" in page
+        assert "<script" not in page
+        assert f"{low:.2f} to" not in html_page(runs.table(), intervals=False)
+
+
+class TestJson:
+    def test_it_holds_what_the_tidy_csv_holds_and_the_options(self, runs: Runs) -> None:
+        for model, values in zip("ab", noisy(12, 0.1, 0), strict=True):
+            runs(model, psnr(values=values), mse(None, absent="no weights"))
+        found = json.loads(json_text(runs.table(), Options(by=("tag",), intervals=False)))
+        assert found["options"] == {"by": ["tag"], "intervals": False, "pairs": False}
+        tidy = next(csv.DictReader(io.StringIO(tidy_csv(runs.table()))))
+        row = found["tables"][0]["rows"][0]
+        cell = row["cells"]["psnr[hole]"]
+        assert (row["model"], row["place"], row["ranked"]) == (tidy["model"], 1, True)
+        assert [cell[key] for key in ("value", "low", "high")] == [float(tidy[key]) for key in ("value", "low", "high")]
+        assert row["cells"]["mse[hole]"]["absent"] == "no weights"
+        assert "value" not in row["cells"]["mse[hole]"]
+
+
+def test_the_ends_of_intervals_stand_in_every_form(runs: Runs) -> None:
+    for model, values in zip("ab", noisy(12, 0.1, 0), strict=True):
+        runs(model, psnr(values=values))
+    low, high = runs.group().rows[0].intervals["psnr[hole]"]
+    files = table_files(runs.table(), Options())
+    tidy = next(csv.DictReader(io.StringIO(files["leaderboard.csv"])))
+    wide = next(csv.DictReader(io.StringIO(files["leaderboard_wide.csv"])))
+    assert (float(tidy["low"]), float(tidy["high"])) == pytest.approx((low, high), rel=1e-5)
+    assert (wide["psnr[hole] (dB) ↑ low"], wide["psnr[hole] (dB) ↑ high"]) == (f"{low:.2f}", f"{high:.2f}")
+    assert f"± {(high - low) / 2:.2f}" in files["leaderboard.md"]
+    assert "psnr[hole] (dB) ↑ low" not in table_files(runs.table(), Options(intervals=False))["leaderboard_wide.csv"]

@@ -50,6 +50,7 @@ def intervals(summaries: Sequence[Summary], clips: Clips) -> list[dict[str, Inte
     found: list[dict[str, Interval]] = [{} for _ in summaries]
     for column in dict.fromkeys(cell.column for summary in summaries for cell in summary.cells):
         rows, pairs, weights = [], [], []
+        weighted = False
         for index, summary in enumerate(summaries):
             cell = summary.cell(column)
             if cell is None or cell.value is None:
@@ -60,8 +61,9 @@ def intervals(summaries: Sequence[Summary], clips: Clips) -> list[dict[str, Inte
                 rows.append(index)
                 pairs.append((summary, cell.clips))
                 weights.append((summary, np.ones(len(cell.clips)) if cell.weights is None else cell.weights))
+                weighted = weighted or cell.weights is not None
         if rows:
-            means = statistics.resampled_means(clips.matrix(pairs), clips.draws, clips.matrix(weights))
+            means = statistics.resampled_means(clips.matrix(pairs), clips.draws, clips.matrix(weights) if weighted else None)
             low, high = statistics.percentile_interval(means)
             for index, ends in zip(rows, zip(low.tolist(), high.tolist(), strict=True), strict=True):
                 found[index][column] = ends

@@ -243,6 +243,7 @@ def _summary(found: Mapping[str, Any], file: Path) -> Summary:
             raise ValueError(f"{len(clips)} names for {found['clips']['ok']} clips")
         if list(clips) != sorted(set(clips)):
             raise ValueError("the clips' names are not sorted, or a name occurs twice")
+        cells = tuple(_cell(column, len(clips)) for column in found["columns"])
         return Summary(
             benchmark=str(found["benchmark"]["name"]),
             fingerprint=str(found["benchmark"]["fingerprint"]),
@@ -256,14 +257,27 @@ def _summary(found: Mapping[str, Any], file: Path) -> Summary:
             total=int(found["clips"]["total"]),
             failed=len(found["clips"]["failed"]),
             mean_rank=tuple(str(name) for name in found["mean_rank"]),
-            cells=tuple(_cell(column, len(clips)) for column in found["columns"]),
+            cells=cells,
             clips=clips,
             properties={str(name): dict(found["clips"]["properties"].get(name, {})) for name in clips},
             source=file,
-            digest=hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest(),
+            digest=_digest(found, cells),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{file}: is not a summary ({error!r}). {AGAIN}") from error
+
+
+ARRAYS = ("values", "clip_frames", "leave_one_out")
+
+
+def _digest(found: Mapping[str, Any], cells: Sequence[Cell]) -> str:
+    """Of all that a summary holds. Numbers per clip go in as bytes: as text they would take longer than everything else in a table."""
+    rest = [{key: value for key, value in column.items() if key not in ARRAYS} for column in found["columns"]]
+    digest = hashlib.sha256(json.dumps({**found, "columns": rest}, sort_keys=True).encode())
+    for cell in cells:
+        for array in (cell.clips, cell.frames, cell.without):
+            digest.update(len(array).to_bytes(8, "little") + array.tobytes())
+    return digest.hexdigest()
 
 
 def _cell(column: Mapping[str, Any], clips: int) -> Cell:
@@ -323,6 +337,8 @@ def _values(column: Mapping[str, Any], key: str, clips: int) -> Values:
     found = column.get(key) or []
     if found and len(found) != clips:
         raise ValueError(f"{column['column']}: {len(found)} {key} for {clips} clips")
-    if any(isinstance(value, str) and value not in ("inf", "-inf") for value in found):
+    if not set(map(type, found)) <= {float, int, type(None)} and any(
+        value not in ("inf", "-inf") for value in found if isinstance(value, str)
+    ):
         raise ValueError(f"{column['column']}: {key} hold text")
-    return np.array([math.nan if value is None else float(value) for value in found])
+    return np.array(found, dtype=np.float64)  # None becomes nan

@@ -25,7 +25,7 @@ NO_VALUES = "its values per clip are not stored"
 
 @dataclass(frozen=True)
 class Bins:
-    """Ranges of a measured property: below the first edge, between neighbours, from the last on.
+    """Ranges of a measured property that is never negative: below the first edge, between neighbours, from the last on.
 
     Attributes:
         key: the property's name.
@@ -44,10 +44,10 @@ class Bins:
         """All ranges, in rising order.
 
         >>> Bins("coverage", (10, 30), "%").names
-        ['<10%', '10-30%', '>=30%']
+        ['0-10%', '10-30%', '30%+']
         """
-        between = [f"{low:g}-{high:g}{self.unit}" for low, high in zip(self.edges, self.edges[1:], strict=False)]
-        return [f"<{self.edges[0]:g}{self.unit}", *between, f">={self.edges[-1]:g}{self.unit}"]
+        starts = (0.0, *self.edges)
+        return [*(f"{low:g}-{high:g}{self.unit}" for low, high in zip(starts, self.edges, strict=False)), f"{self.edges[-1]:g}{self.unit}+"]
 
     def name(self, value: float) -> str:
         """The range that a stored property lies in."""
@@ -68,11 +68,11 @@ def check_dimensions(names: Iterable[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: one is unknown; suggests the nearest and lists all.
     """
-    from vpbench.configuration import unknown_name
-
     found = tuple(dict.fromkeys(names))
     for name in found:
         if name not in DIMENSIONS:
+            from vpbench.configuration import unknown_name
+
             raise ConfigError(str(unknown_name("--by", name, DIMENSIONS)))
     return found
 

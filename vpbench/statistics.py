@@ -49,9 +49,12 @@ def resampled_means(values: Floats, draws: Floats, weights: Floats | None = None
         (columns, count); nan where a resample holds no clip with a value.
     """
     defined = ~np.isnan(values)
+    if weights is None and defined.all():
+        unique, inverse = np.unique(values, axis=1, return_inverse=True)  # a matrix product may round equal columns differently
+        return ((unique.T @ draws.T) / len(values))[inverse.reshape(-1)]
     weigh = defined.astype(np.float64) if weights is None else np.where(defined, weights, 0.0)
     both = np.concatenate([np.where(defined, values, 0.0) * weigh, weigh])
-    unique, inverse = np.unique(both, axis=1, return_inverse=True)  # a matrix product may round equal columns differently
+    unique, inverse = np.unique(both, axis=1, return_inverse=True)
     sums, totals = np.split(unique, 2)
     with np.errstate(invalid="ignore", divide="ignore"):
         means: Floats = (sums.T @ draws.T) / (totals.T @ draws.T)
@@ -199,6 +202,13 @@ class Pairs:
         np.fill_diagonal(p, 1.0)
         return p
 
+    def intervals(self, level: float = LEVEL) -> tuple[Floats, Floats]:
+        """The ends of the t interval of each difference; nan for fewer than 2 clips."""
+        from scipy.special import stdtrit
+
+        half = float(stdtrit(max(self.n - 1, 1), 0.5 + level / 2)) * self.error
+        return self.difference - half, self.difference + half
+
     def pair(self, one: int, other: int) -> Paired:
         """The comparison of two of the models."""
         return Paired(self.n, float(self.difference[one, other]), float(self.error[one, other]))
@@ -306,7 +316,7 @@ def competition_ranks(values: Floats) -> Floats:
     >>> competition_ranks(np.array([[0.5, 0.1, 0.1]]))
     array([[3., 1., 1.]])
     """
-    order = np.argsort(values, axis=1, kind="stable")
+    order = np.argsort(values, axis=1)
     ordered = np.take_along_axis(values, order, axis=1)
     position = np.broadcast_to(np.arange(1.0, values.shape[1] + 1), values.shape).copy()
     position[:, 1:][ordered[:, 1:] == ordered[:, :-1]] = 0

@@ -81,7 +81,7 @@ def _safe(name: str) -> str:
     ('telea', '_.._x-d6b96a97')
     """
     kept = re.sub(r"[^A-Za-z0-9._+-]", "_", name)[:LONGEST]
-    if kept == name and not kept.startswith((".", "_")):
+    if kept == name and kept and not kept.startswith((".", "_")):
         return kept
     return f"_{kept}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 

@@ -194,21 +194,19 @@ def _pairs(group: Group, ranking: ColumnRanking, about: Mapping[str, str]) -> It
         return
     rows = [group.rows[row] for row in ranking.rows]
     found = [(i, j) for i in range(len(rows)) for j in range(i + 1, len(rows))]
-    p = ranking.pairs.p
+    p, (low, high) = ranking.pairs.p, ranking.pairs.intervals()
     holm = statistics.holm([float(p[i, j]) for i, j in found])
     for (i, j), adjusted in zip(found, holm, strict=True):
-        pair = ranking.pairs.pair(i, j)
-        low, high = pair.interval()
         yield {
             **about,
             "model": rows[i].summary.model,
             "run": rows[i].summary.run,
             "other": rows[j].summary.model,
             "other_run": rows[j].summary.run,
-            "difference": _number(pair.difference, 6),
-            "low": _number(low, 6),
-            "high": _number(high, 6),
+            "difference": _number(float(ranking.pairs.difference[i, j]), 6),
+            "low": _number(float(low[i, j]), 6),
+            "high": _number(float(high[i, j]), 6),
             "p": _number(float(p[i, j]), 4),
             "p_holm": _number(adjusted, 4),
-            "n": pair.n,
+            "n": ranking.pairs.n,
         }
