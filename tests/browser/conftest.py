@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.browser.chromium import NoBrowserError, chromium
 from tests.browser.numbered import config
 from tests.conftest import pixels
 from vpbench.cli import main
@@ -18,31 +18,19 @@ from vpbench.running import Run
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 CLIPS = ["edit it", "moving", "nasty & odd's"]
-
-
-def no_browser(reason: str) -> None:
-    if os.environ.get("VPBENCH_BROWSER") == "required":
-        pytest.fail(f"VPBENCH_BROWSER=required, but {reason}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, or whatever Chromium is on the path."""
+    """See ``chromium``; where there is none, the test is skipped, or fails if it is required."""
     try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        no_browser("playwright is not installed (pip install -e '.[test]')")
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        no_browser("there is no Chromium (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        started = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield started
-        started.close()
+        with chromium() as started:
+            yield started
+    except NoBrowserError as reason:
+        if os.environ.get("VPBENCH_BROWSER") == "required":
+            pytest.fail(f"VPBENCH_BROWSER=required, but {reason}")
+        pytest.skip(str(reason))
 
 
 class Seen:
@@ -67,8 +55,9 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Opens a file in a page of its own; at the end of the test no page may have had a problem."""
     seen: list[Seen] = []
 
-    def opened(path: Path, hash_: str = "", width: int = 1280, height: int = 900, scheme: Any = "light") -> Page:
+    def opened(path: Path, hash_: str = "", width: int = 1280, height: int = 900, scheme: Any = "light", before: str = "") -> Page:
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        context.add_init_script(before)
         seen.append(Seen(context.new_page()))
         seen[-1].page.goto(path.as_uri() + hash_)
         return seen[-1].page
@@ -91,6 +80,12 @@ def fast_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made(tmp_path_factory.mktemp("fast"), names=["fast"], frames=180, fps=60.0)
 
 
+@pytest.fixture(scope="session")
+def sizes_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of unusual sizes."""
+    return made(tmp_path_factory.mktemp("sizes"), _target_="tests.browser.numbered.Sizes")
+
+
 def made(folder: Path, **benchmark: Any) -> Path:
     protocol = pixels()
     protocol["metrics"] = {name: protocol["metrics"][name] for name in ("psnr", "mae")}
@@ -98,5 +93,5 @@ def made(folder: Path, **benchmark: Any) -> Path:
     for name, options in {"dark": {"level": 60}, "grey": {"level": 128, "strong": "moving"}, "bright": {"level": 170}}.items():
         Run(config(folder / "runs", benchmark, protocol, name, **options)).execute()
     assert main(["report", str(folder / "runs"), "-o", str(folder / "report")]) == 0
-    (tables,) = (folder / "report").glob("numbered-*")
+    (tables,) = (folder / "report").glob("*-pixels-raw-*")
     return tables

@@ -67,6 +67,36 @@ class Numbered:
         return iter(self._handles)
 
 
+@dataclass(frozen=True)
+class Sized:
+    """A clip of colours whose name is its shape: frames, height, width."""
+
+    name: str
+
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.name.encode()).hexdigest()
+
+    def load(self) -> Clip:
+        frames, height, width = map(int, self.name.split("x"))
+        video = np.zeros((frames, height, width, 3), np.uint8)
+        video += np.linspace(0, 200, width).astype(np.uint8)[:, None] + 10 * np.arange(frames, dtype=np.uint8)[:, None, None, None]
+        masks = np.zeros(video.shape[:3], bool)
+        masks[:, : height // 2, : width // 2] = True
+        return Clip(self.name, video, masks, 25.0)
+
+
+class Sizes:
+    """Clips of odd, tiny and large sizes, and one of a single frame."""
+
+    name = "sizes"
+
+    def __iter__(self) -> Iterator[Sized]:
+        return iter([Sized(name) for name in ("3x16x16", "3x33x61", "3x1400x90", "2x1080x1920", "1x48x64")])
+
+    def __len__(self) -> int:
+        return 5
+
+
 def fill(clip: MaskedClip, *, seed: int, level: int = 128, strong: str = "") -> Frames:
     """Fills with a grey that drifts over time; the clips that ``strong`` names are filled well."""
     frames = (clip.frames if clip.source is None else clip.source).copy()

@@ -116,6 +116,37 @@ def test_players_stay_within_one_frame(rate: int, report: Path, fast_report: Pat
     all_display(page, frame)
 
 
+def test_a_browser_that_does_not_tell_its_frames(report: Path, open_page: Open) -> None:
+    page = open_page(clip_page(report, "moving"), before="delete HTMLVideoElement.prototype.requestVideoFrameCallback")
+    all_display(page, 0)
+    page.keyboard.press("Shift+ArrowRight")
+    all_display(page, 10)
+    page.keyboard.press("Space")
+    page.wait_for_function(f"{PLAYING} && document.getElementById('frame').value >= 14")
+    page.keyboard.press("Space")
+    all_display(page, int(page.locator("#frame").input_value()))
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_unusual_sizes(sizes_report: Path, open_page: Open, width: int) -> None:
+    paths = sorted((sizes_report / "clips").glob("*.html"))
+    assert len(paths) == 5
+    for path in paths:
+        frames, height, across = map(int, path.stem.split("x"))
+        page = open_page(path, width=width)
+        all_show(page, 0)
+        page.keyboard.press("End")
+        all_show(page, frames - 1)
+        page.keyboard.press("Space")
+        page.wait_for_timeout(150)
+        page.get_by_label("Wipe", exact=True).first.check()
+        page.wait_for_function(f"{SHOWN}.length === 2 && {SHOWN}.every(Number.isFinite)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        box = page.locator("#panes video").first.bounding_box()
+        assert box["height"] <= 900 * 0.75 + 1
+        assert box["width"] / box["height"] == pytest.approx(across / height, rel=0.05)
+
+
 def test_a_player_that_falls_behind_catches_up(report: Path, open_page: Open) -> None:
     page = open_page(clip_page(report, "moving"))
     all_show(page, 0)

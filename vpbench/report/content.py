@@ -24,6 +24,7 @@ from vpbench.table_text import notes, short
 from vpbench.tables import Group, Row
 from vpbench.views import View
 
+NUMBERS = ("frames", "fps", "height", "width", "coverage", "motion")  # of a clip's properties, those that its page shows
 DIGITS = 6  # significant ones of the numbers in pages' data
 Floats = NDArray[np.float64]
 
@@ -171,8 +172,20 @@ class Section:
         return [view_of(row.summary) for row in self.rows]
 
     def properties(self, clip: str) -> Mapping[str, Any]:
-        """What was measured of a clip itself; empty where no row knows it."""
-        return next((found for row in self.rows if (found := row.summary.properties.get(clip))), {})
+        """What was measured of a clip itself; empty where no row knows it.
+
+        Raises:
+            DataError: a damaged property; names the file.
+        """
+        for row in self.rows:
+            found = row.summary.properties.get(clip)
+            if found:
+                for key in NUMBERS:
+                    value = found.get(key)
+                    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+                        raise DataError(f"{row.summary.source}: {clip}: {key} is {value!r}, not a number. Run the same command again.")
+                return found
+        return {}
 
     def curves(self, clip: str) -> dict[str, list[list[float | str | None]]]:
         """Values per frame of a clip: by column one list per row; a row without any has an empty list.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from vpbench.storage import cannot_write, read_json, write_bytes, write_json
 from vpbench.table_text import place_text, range_text
 from vpbench.tables import rank
 from vpbench.version import __version__
+from vpbench.video import probe
 
 ASSETS = ("report.css", "charts.js", "clip.js", "tables.js")
 MANIFEST = "report.json"  # names the pages that the latest report wrote, so that the next one can remove those it no longer has
@@ -216,8 +217,6 @@ class _Writer:
 
     def _rate(self, media: ClipMedia) -> float:
         """Frames per second of a clip whose results do not say it."""
-        from vpbench.video import probe
-
         videos = [player.video for player in media.players if player.video]
         return probe(self.media.folder / videos[0]).fps if videos else 1.0
 
@@ -256,14 +255,15 @@ class _Writer:
         return {str(page) for page in pages if ".." not in Path(str(page)).parts and not Path(str(page)).is_absolute()}
 
     def _remove(self, pages: Iterable[str]) -> None:
+        paths = [self.out / page for page in pages]
         try:
-            for page in pages:
-                (self.out / page).unlink(missing_ok=True)
-            for folder in {(self.out / page).parent for page in pages}:
-                if folder != self.out and folder.is_dir() and not any(folder.iterdir()):
-                    shutil.rmtree(folder)
+            for path in paths:
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise cannot_write(self.out, error) from error
+        for folder in sorted({path.parent for path in paths} - {self.out}, key=lambda folder: len(folder.parts), reverse=True):
+            with contextlib.suppress(OSError):  # it holds other files
+                folder.rmdir()
 
 
 def as_json(value: Any) -> Markup:

@@ -13,6 +13,7 @@ from vpbench.errors import DataError
 from vpbench.report.previews import VERSION, error_pictures, input_pictures, write_preview
 from vpbench.report.sources import Benchmarks, RunFolder
 from vpbench.storage import sha256_file, sha256_json, write_json
+from vpbench.video import probe, read_lossless
 from vpbench.views import View
 
 UNKNOWN_TEXTS: dict[str, Any] = {"caption": "", "region_caption": "", "instruction": "", "has_truth": None}
@@ -135,9 +136,9 @@ class _ClipMaker:
         clip = self._load()
         if clip is None and self._has(raw):
             return self._without(view)
-        prediction, fps = self._prediction(run, checksum)
+        prediction = self._prediction(run, checksum)
         if clip is None:
-            self._write(raw, prediction, fps)
+            self._write(raw, prediction, probe(run.prediction(self.name)).fps)
             return self._without(view)
         comparison = view.comparison(clip, prediction)
         if not self._has(shown):
@@ -150,15 +151,13 @@ class _ClipMaker:
     def _without(self, view: View) -> str:
         return "" if view.track == "raw" else "shown as the model made it: pasting known pixels back needs the benchmark"
 
-    def _prediction(self, run: RunFolder, checksum: str) -> tuple[Frames, float]:
-        from vpbench.video import probe, read_lossless
-
+    def _prediction(self, run: RunFolder, checksum: str) -> Frames:
         path = run.prediction(self.name)
         if not path.exists():
             raise DataError(f"{path} is gone")
         if sha256_file(path) != checksum:
             raise DataError(f"{path} is not the prediction that was scored")
-        return read_lossless(path), probe(path).fps
+        return read_lossless(path)
 
     def _texts(self) -> dict[str, Any]:
         file = self._file("texts", self.content, suffix=".json")

@@ -55,7 +55,7 @@ def write_preview(path: Path, pictures: Iterable[Picture], fps: float) -> None:
     from av.video.reformatter import ColorRange, Colorspace
 
     temporary = beside(path).with_suffix(".tmp.mp4")
-    rate = Fraction(fps).limit_denominator(1001)
+    rate = max(Fraction(fps).limit_denominator(1001), Fraction(1, 1001))
     stream = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -34,16 +34,20 @@ class RunFolder:
         path = summary.source.parent.parent.parent
         if summary.source.parent.parent.name != "scores" or not (path / "run.json").exists():
             return None
-        return cls(path, read_json(path / "run.json"))
+        manifest = read_json(path / "run.json")
+        for key in ("config", "clips"):
+            if not isinstance(manifest.get(key), dict):
+                raise StorageError(f"{path / 'run.json'}: {key} is no object. It is not what a run writes; run the same command again.")
+        return cls(path, manifest)
 
     @property
     def benchmark(self) -> Any:
         """The benchmark's leaf, as it was composed."""
-        return self.manifest.get("config", {}).get("benchmark")
+        return self.manifest["config"].get("benchmark")
 
     def fingerprint(self, clip: str) -> str:
         """The fingerprint of a clip's content; empty where the run does not know the clip."""
-        return str(self.manifest.get("clips", {}).get(clip, ""))
+        return str(self.manifest["clips"].get(clip, ""))
 
     def record(self, clip: str) -> dict[str, Any]:
         """The record of a clip (status, seconds, checksum); empty where there is none or it is damaged."""

@@ -312,7 +312,8 @@
   fill(byId("metric"), columns.map((name) => [name, data.columns[name].header]), metric);
   byId("metric").addEventListener("change", (event) => { metric = event.target.value; redraw(); });
   for (const figure of grid.querySelectorAll("[data-model]")) {
-    figure.querySelector(".swatch").style.background = colour(Number(figure.dataset.model));
+    const model = Number(figure.dataset.model);
+    figure.querySelector(".swatch").append(svg("svg", { width: 24, height: 6 }, svg("path", { class: "curve", d: "M0 3H24", stroke: colour(model), "stroke-dasharray": dash(model) })));
   }
   const first = gridVideos[0];
   if (first) {

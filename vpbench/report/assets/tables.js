@@ -176,23 +176,27 @@
       for (const { ranked, ends, x: seconds } of found) {
         if (ranked && ends.every(finite) && ends.length) picture.append(svg("line", { class: "whisker", x1: x(seconds), x2: x(seconds), y1: y(ends[0] * column.scale), y2: y(ends[1] * column.scale) }));
       }
-      const used = [];
-      for (const point of found) {
+      const used = [], CROWDED = 26; // pixels: a name further from its point would seem to belong to another one
+      let nameless = 0;
+      for (const point of [...front, ...found.filter((one) => !front.includes(one))]) {
         const label = point.label.length > 24 ? point.label.slice(0, 23) + "…" : point.label;
         const [px, py] = [x(point.x), y(point.y * column.scale)], toLeft = px > left + (width - left - right) * 0.6;
         const [from, to] = toLeft ? [px - 8 - 6.6 * label.length, px - 8] : [px + 8, px + 8 + 6.6 * label.length];
         let at = py + 4;
         while (used.some((other) => Math.abs(other.at - at) < 13 && other.from < to && from < other.to) && at > top + 13) at -= 13; // labels must not lie on each other
-        used.push({ at, from, to });
+        const crowded = py + 4 - at > CROWDED;
+        if (crowded) nameless++;
+        else used.push({ at, from, to });
         const fade = point.ranked ? 1 : 0.55;
         picture.append(
           svg("circle", { cx: px, cy: py, r: 5, fill: point.ranked ? "var(--accent)" : "var(--soft)" }, svg("title", {}, `${point.label}: ${text(point.y, column)}, ${short(point.x)} s per frame`)),
-          svg("text", { x: toLeft ? px - 8 : px + 8, y: at, "text-anchor": toLeft ? "end" : "start", opacity: fade }, label));
+          svg("text", { x: toLeft ? px - 8 : px + 8, y: at, "text-anchor": toLeft ? "end" : "start", opacity: fade }, crowded ? "" : label));
       }
       host.replaceChildren(picture);
       const without = data.models.length - found.length - outside.length;
       hint.textContent = "Better is up, faster is left; the dashed line joins the ranked models that no other beats in both. Bars are 95 % intervals."
         + (outside.length ? ` Far off the scale: ${outside.map((point) => `${point.label} (${text(point.y, column)})`).join(", ")}.` : "")
+        + (nameless ? ` ${nameless} crowded points show their name under the pointer.` : "")
         + (without ? ` ${without} of ${data.models.length} models have no value or no recorded seconds.` : "");
     }
 
