@@ -39,18 +39,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_runs(Path(folder) / "runs", given.models, given.clips, given.metrics)
         size = sum(path.stat().st_size for path in Path(folder).rglob("*.json"))
-        seconds, gigabytes = measure([str(Path(folder) / "runs"), "-o", str(Path(folder) / "out"), *given.options])
+        seconds, cpu, gigabytes = measure([str(Path(folder) / "runs"), "-o", str(Path(folder) / "out"), *given.options])
         written = sum(path.stat().st_size for path in (Path(folder) / "out").iterdir())
     what = f"{given.models} models x {given.clips} clips x {given.metrics} metrics {' '.join(given.options)}".strip()
-    print(f"{what}: {seconds:.1f} s, {gigabytes:.2f} GB peak; reads {size / 1e6:.0f} MB, writes {written / 1e6:.1f} MB")
+    took = f"{seconds:.1f} s ({cpu:.1f} s of one core), {gigabytes:.2f} GB peak"
+    print(f"{what}: {took}; reads {size / 1e6:.0f} MB, writes {written / 1e6:.1f} MB")
 
 
-def measure(arguments: list[str]) -> tuple[float, float]:
-    """Seconds and peak gigabytes (1e9 bytes) of ``vpbench rank``; it is this process's only child."""
+def measure(arguments: list[str]) -> tuple[float, float, float]:
+    """Seconds, seconds of processor time, and peak gigabytes (1e9 bytes) of ``vpbench rank``; it is this process's only child."""
     begin = time.perf_counter()
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-m", "vpbench", "rank", *arguments], check=True, stdout=subprocess.DEVNULL, env=one_thread)
-    return time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    seconds = time.perf_counter() - begin
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9
 
 
 def write_runs(folder: Path, models: int, clips: int, metrics: int) -> None:
