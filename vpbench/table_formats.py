@@ -143,7 +143,7 @@ def json_text(table: Table, options: Options) -> str:
             [
                 f' {{"about": {_line(_about(group))}',
                 f'  "columns": {_line([{key: getattr(cell, key) for key in _COLUMN} for cell in group.columns])}',
-                f'  "notes": {_line(notes(group, intervals=True))}',
+                f'  "notes": {_line(notes(group, intervals=False))}',
                 '  "rows": [\n   ' + ",\n   ".join(_line(_json_row(row)) for row in group.rows) + "\n  ]}",
             ]
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 
 from vpbench.results import Cell
-from vpbench.table_text import UNDER_SAMPLED, clips_text, mean_text, notes, one_line, place_text, range_text, short
+from vpbench.table_text import ENDS, UNDER_SAMPLED, clips_text, mean_text, notes, one_line, place_text, range_text, short
 from vpbench.tables import Group, Row, Table
 
 STYLE = """\
@@ -18,7 +18,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; vertical-align: top; }
 thead th { border-bottom-width: 2px; vertical-align: bottom; }
 .name { text-align: left; position: sticky; left: 0; background: var(--page); }
-.name { max-width: 22rem; min-width: 8rem; white-space: normal; overflow-wrap: anywhere; }
+.name { max-width: 22rem; min-width: 11rem; white-space: normal; overflow-wrap: anywhere; }
 .note { text-align: left; } small { display: block; font-size: .75rem; } sup { font-size: .7rem; }
 """
 PAGE = """\
@@ -63,7 +63,7 @@ def _section(group: Group, intervals: bool) -> str:
         *(_row(group, row, columns, intervals) for row in group.rows),
         "</tbody>",
         "</table></div>",
-        *_list([note.replace("± is half the width of", "The ends below a value are those of") for note in notes(group, intervals)]),
+        *_list(notes(group, intervals, ENDS)),
         "<details><summary>Signatures</summary>",
         *_list(list(signatures)),
         "</details>",

@@ -68,22 +68,32 @@ def half_mean_text(row: Row) -> str:
     return "" if ends is None else f"{(ends[1] - ends[0]) / 2:.2f}"
 
 
-def notes(group: Group, intervals: bool) -> list[str]:
-    """Footnotes of a table, in plain text: what its values leave out, what its noise means, what more clips would show."""
-    return [*_of_noise(group, intervals), *_power(group), *_of_values(group)]
+HALF = "± is half the width of the {level} interval ({how}); its ends are in leaderboard.csv."
+ENDS = "Below a value stand the ends of its {level} interval ({how})."
 
 
-def _of_noise(group: Group, intervals: bool) -> list[str]:
+def notes(group: Group, intervals: bool, shown: str = HALF) -> list[str]:
+    """Footnotes of a table, in plain text: what its values leave out, what its noise means, what more clips would show.
+
+    Args:
+        group: the table.
+        intervals: whether the form shows intervals.
+        shown: how it does, ``HALF`` or ``ENDS``.
+    """
+    return [*_of_noise(group, shown if intervals else ""), *_power(group), *_of_values(group)]
+
+
+def _of_noise(group: Group, shown: str) -> list[str]:
     found = []
     resampled = any(cell.average != "set" and any(cell.column in row.intervals for row in group.rows) for cell in group.defined)
     sets = any(cell.average == "set" and any(cell.column in row.intervals for row in group.rows) for cell in group.defined)
-    if intervals and (resampled or sets):
+    if shown and (resampled or sets):
         how = []
         if resampled:
             how.append(f"bootstrap over clips, {RESAMPLES:,} resamples, the same for all rows")
         if sets:
             how.append("jackknife over clips for values of whole sets")
-        found.append(f"± is half the width of the {LEVEL:.0%} interval ({'; '.join(how)}); the ends are in leaderboard.csv.")
+        found.append(shown.format(level=f"{LEVEL:.0%}", how="; ".join(how)))
     if any(range_text(ranks) for row in group.rows for ranks in row.ranges.values()):
         found.append(
             "A range such as 1-2 beside a value holds the ranks that are possible within the noise (paired t-test over clips, "
@@ -96,7 +106,9 @@ def _of_noise(group: Group, intervals: bool) -> list[str]:
             if any((c := row.summary.cell(name)) and c.average == "set" and c.value is not None for row in group.rows)
         ]
         fixed = f"; {', '.join(constant)} cannot be resampled and keep their rank" if constant else ""
-        found.append(f"Ranks by the mean rank are ranges where resampled clips give other places in {LEVEL:.0%} of the cases{fixed}.")
+        found.append(
+            f"The rank is the place by the mean rank; a range holds the places that the middle {LEVEL:.0%} of resampled clips give{fixed}."
+        )
     return found
 
 
