@@ -68,7 +68,7 @@ def half_mean_text(row: Row) -> str:
     return "" if ends is None else f"{(ends[1] - ends[0]) / 2:.2f}"
 
 
-HALF = "± is half the width of the {level} interval ({how}); its ends are in leaderboard.csv."
+HALF = "± is half the width of the {level} interval ({how}); the ends are in leaderboard.csv."
 ENDS = "Below a value stand the ends of its {level} interval ({how})."
 
 
