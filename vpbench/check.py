@@ -114,9 +114,10 @@ def add_parser(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "check",
         help="what a model needs before it can run: files, sizes, licences, how to get them",
-        description="Say what a model needs (checkpoints, packages) and what of that is missing or damaged. Nothing is loaded or downloaded.",
+        description="Say what a model needs (checkpoints, packages) and what of it is missing or damaged. Nothing is loaded or downloaded.",
         epilog="exit status: 0 all there; 1 something is missing; 2 no such model or setting.\n\n"
-        "examples:\n  vpbench check model=telea\n  vpbench check model=wan_vace\n  vpbench check model=wan_vace model.checkpoint=/data/Wan2.1-VACE-14B\n",
+        "examples:\n  vpbench check model=telea\n  vpbench check model=wan_vace\n"
+        "  vpbench check model=wan_vace model.checkpoint=/data/Wan2.1-VACE-14B\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for vpbench run: model=NAME model.KEY=VALUE ...")

@@ -153,7 +153,7 @@ class Checkpoint:
         if root.is_file():
             yield "", root
             return
-        folders = {".": "diffusers"} if self.kind in MODELS else {name: library for name, (library, _) in _parts(root).items()}
+        folders = {".": "diffusers"} if self.kind in MODELS else {name: library for name, (library, _) in pipeline_parts(root).items()}
         if self.kind not in MODELS:
             yield "model_index.json", root / "model_index.json"
         for name, library in folders.items():
@@ -162,6 +162,18 @@ class Checkpoint:
             weights = [folder / file for file in _weight_files(folder, library)]
             for path in [*(p for p in kept if p.suffix in (".json", ".txt", ".model", ".jinja")), *weights]:
                 yield f"{name}/{path.name}", path
+
+
+def pipeline_parts(folder: Path) -> dict[str, tuple[str, str]]:
+    """The parts of a pipeline that are files: their library and class; parts left out on purpose (null) are not named.
+
+    Raises:
+        ConfigError: there is no ``model_index.json``.
+    """
+    index = read_config(folder / "model_index.json")
+    return {
+        name: (str(value[0]), str(value[1])) for name, value in index.items() if isinstance(value, list) and len(value) == 2 and all(value)
+    }
 
 
 def packages() -> Need:
@@ -264,7 +276,7 @@ def _pipeline_problems(folder: Path, kind: str) -> list[str]:
     if found != kind:
         return [f"{folder / 'model_index.json'}: is a {found}, expected a {kind}"]
     problems = []
-    for name, (library, class_name) in _parts(folder).items():
+    for name, (library, class_name) in pipeline_parts(folder).items():
         part = folder / name
         if not part.is_dir():
             problems.append(f"{part}: the folder is missing ({class_name})")
@@ -278,14 +290,6 @@ def _pipeline_problems(folder: Path, kind: str) -> list[str]:
         else:
             problems += _model_problems(part, library)
     return problems
-
-
-def _parts(folder: Path) -> dict[str, tuple[str, str]]:
-    """The parts of a pipeline that are files: their library and class; parts left out on purpose (null) are not named."""
-    index = read_config(folder / "model_index.json")
-    return {
-        name: (str(value[0]), str(value[1])) for name, value in index.items() if isinstance(value, list) and len(value) == 2 and all(value)
-    }
 
 
 def _model_problems(folder: Path, library: str) -> list[str]:
