@@ -337,6 +337,17 @@ def section(root: Path) -> Section:
     return Section.of(group)
 
 
+def test_values_have_intervals_ranges_and_footnotes(tmp_path: Path) -> None:
+    make = Runs(tmp_path)
+    make("a", psnr(values=[20.0, 25.0, 30.0]))
+    make("b", psnr(values=[21.0, 24.0, 31.0]))
+    index = write_report([tmp_path], tmp_path / "out").index.read_text()
+    (row,) = (row for row in rank(load_summaries([tmp_path])).groups[0].rows if row.label == "a")
+    low, high = row.intervals["psnr[hole]"]
+    assert f"25.00</span> <sup>1-2</sup><small>{low:.2f} to {high:.2f}</small>" in index
+    assert "Below a value stand the ends of its 95% interval" in index
+
+
 def test_worst_clips_come_first(tmp_path: Path) -> None:
     make = Runs(tmp_path)
     make("a", psnr(values=[20.0, None, 10.0, 30.0]))

@@ -329,9 +329,9 @@ def test_the_index_has_no_media(report: Path, open_page: Open) -> None:
     page = open_page(report.parent / "index.html")
     assert page.locator("video, img").count() == 0
     assert page.locator("table.ranking tbody tr").count() == 3
-    assert page.locator(".pareto circle").count() == 3
+    page.wait_for_function("document.querySelectorAll('.pareto circle').length === 3")
     page.get_by_role("link", name="All clips, worst first").click()
-    assert page.locator("#clips tbody tr").count() == 3
+    page.wait_for_function("document.querySelectorAll('#clips tbody tr').length === 3")
 
 
 def test_worst_clips_come_first_for_the_chosen_model(report: Path, open_page: Open) -> None:

@@ -20,7 +20,7 @@ from vpbench.errors import DataError
 from vpbench.report.sources import RunFolder, view_of
 from vpbench.results import Cell
 from vpbench.statistics import Paired, paired, paired_sets
-from vpbench.table_text import notes, short
+from vpbench.table_text import ENDS, notes, short
 from vpbench.tables import Group, Row
 from vpbench.views import View
 
@@ -86,11 +86,7 @@ class Section:
     @functools.cached_property
     def notes(self) -> list[str]:
         """Footnotes of the table."""
-        ours = {"± is half the width of": "The ends below a value are those of", "; the ends are in leaderboard.csv": ""}
-        found = notes(self.group, intervals=True)
-        for theirs, words in ours.items():
-            found = [note.replace(theirs, words) for note in found]
-        return found
+        return notes(self.group, intervals=True, shown=ENDS)
 
     @property
     def slug(self) -> str:

@@ -54,19 +54,22 @@
   }
 
   function watch(video) {
+    const shows = (seconds) => { video.dataset.shown = frameAt(seconds); };
+    const still = () => video.paused && !video.seeking;
     video.addEventListener("loadedmetadata", () => arrived(video));
-    video.addEventListener("seeked", () => arrived(video));
     video.addEventListener("loadeddata", () => { if (playing) follow(video); });
-    const show = (seconds) => { video.dataset.shown = frameAt(seconds); };
+    video.addEventListener("seeked", () => {
+      arrived(video);
+      if (still()) shows(video.currentTime); // Chromium now and then leaves out the callback for this frame
+    });
     if ("requestVideoFrameCallback" in video) {
       const callback = (now, meta) => {
-        show(meta.mediaTime + 0.001);
+        shows(still() ? video.currentTime : meta.mediaTime + 0.001);
         video.requestVideoFrameCallback(callback);
       };
       video.requestVideoFrameCallback(callback);
     } else {
-      video.addEventListener("timeupdate", () => show(video.currentTime));
-      video.addEventListener("seeked", () => show(video.currentTime));
+      video.addEventListener("timeupdate", () => shows(video.currentTime));
     }
   }
 
