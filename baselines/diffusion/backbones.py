@@ -17,6 +17,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import torch
 
+    from vpbench.check import Need
+
+COMPAT = ("none", "official")
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -69,6 +73,19 @@ class Backbone(Protocol):
         Raises:
             ConfigError: the checkpoint is missing or does not fit the configured size.
         """
+
+    def needs(self) -> list[Need]:
+        """What it needs before it can run."""
+
+    def fingerprints(self) -> dict[str, Any]:
+        """Everything that decides its results, apart from the arguments of calls: settings, hashes of its weights.
+
+        Raises:
+            ConfigError: its checkpoint is missing or not whole.
+        """
+
+    def text_key(self, caption: str) -> dict[str, Any]:
+        """The part of that which decides what ``embed`` returns for ``caption``, so that embeddings can be kept."""
 
     def embed(self, caption: str) -> torch.Tensor:
         """Text embeddings on the CPU, (2, tokens, width): row 0 of the negative prompt, row 1 of ``caption``. Draws nothing."""

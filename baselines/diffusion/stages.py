@@ -29,7 +29,7 @@ class Stages:
         """Measure the block as the stage ``name``; on a CUDA device after everything queued has run."""
         import torch
 
-        cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+        cuda = torch.cuda.is_available()
         if cuda:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
@@ -37,7 +37,7 @@ class Stages:
         try:
             yield
         finally:
-            if torch.cuda.is_available() and torch.cuda.is_initialized():
+            if cuda:
                 torch.cuda.synchronize()
                 peak: int | None = torch.cuda.max_memory_allocated()
             else:
@@ -67,3 +67,46 @@ class Kept:
         if self.folder is None:
             return compute()
         return cached_arrays(self.folder / what / f"{sha256_json(dict(key))[:32]}.npz", compute)
+
+
+class Placement:
+    """Which networks are on the device.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
+        offload: ``none``: what is brought stays. ``model``: what was brought before leaves. ``sequential``: each layer comes when it is
+            run. On the CPU all networks stay where they are.
+    """
+
+    def __init__(self, device: str = "auto", offload: str = "none") -> None:
+        from vpbench.baselines.diffusion.loading import torch_device
+
+        self.target = torch_device(device)
+        self.offload = "none" if self.target.type == "cpu" else offload
+        self._there: list[Any] = []
+
+    def bring(self, *networks: Any) -> None:
+        """Make ``networks`` ready to run, together."""
+        if all(any(network is other for other in self._there) for network in networks):
+            return
+        if self.offload == "sequential":
+            from accelerate import cpu_offload  # type: ignore[import-untyped]
+
+            for network in networks:
+                cpu_offload(network, execution_device=self.target)
+            self._there += networks
+            return
+        if self.offload == "model":
+            for other in self._there:
+                if not any(other is network for network in networks):
+                    other.to("cpu")
+            self._there = []
+        for network in networks:
+            network.to(self.target)
+        self._there += [network for network in networks if not any(network is other for other in self._there)]
+
+    def put_away(self, network: Any) -> None:
+        """Give the memory of ``network`` on the device back."""
+        if self.offload != "sequential" and self.target.type != "cpu":
+            network.to("cpu")
+            self._there = [other for other in self._there if other is not network]

@@ -23,6 +23,7 @@ TRANSFORMER = {
     "attention_head_dim": 16,
     "in_channels": 32,
     "out_channels": 16,
+    "patch_size": 2,
     "time_embed_dim": 8,
     "text_embed_dim": TEXT_WIDTH,
     "sample_width": 12,
