@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from vpbench import provenance
+from vpbench.check import needs, unmet
 from vpbench.clip import Benchmark, Clip, ClipHandle, Frames
 from vpbench.configuration import MODEL_KEYS, build, check_leaf, import_target, unknown_name
 from vpbench.errors import ConfigError, DataError, StorageError
@@ -59,7 +60,7 @@ def build_model(leaf: Mapping[str, Any]) -> Model:
     """Build a model from its leaf; weights are not read here but on its first clip.
 
     Raises:
-        ConfigError: an unknown key or a value that the model refuses.
+        ConfigError: an unknown key, a value that the model refuses, or something that it needs is missing.
     """
     call = build(leaf, "model", MODEL_KEYS)
     target: Any = import_target(leaf["_target_"], "model._target_")
@@ -77,6 +78,8 @@ def build_model(leaf: Mapping[str, Any]) -> Model:
         "needs_reference": needs_reference,
         "implementation": implementation_version(target),
     }
+    if error := unmet(needs(call)):
+        raise error
     if callable(weights := getattr(call, "fingerprints", None)):
         identity["weights"] = weights()
     return Model(name, call, needs_reference, bool(leaf.get("ranked", True)), identity)

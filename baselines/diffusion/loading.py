@@ -95,6 +95,18 @@ def place(pipeline: Any, device: str, offload: str) -> None:
         pipeline.enable_sequential_cpu_offload(device=target)
 
 
+def shifted(scheduler: Any, shift: float) -> Any:
+    """A flow scheduler with another shift of its noise levels.
+
+    Raises:
+        ConfigError: it has no such setting.
+    """
+    key = next((name for name in ("flow_shift", "shift") if name in scheduler.config), None)
+    if key is None:
+        raise ConfigError(f"flow_shift={shift}: {type(scheduler).__name__} has no such setting; use flow_shift=null.")
+    return type(scheduler).from_config(scheduler.config, **{key: shift})
+
+
 def torch_dtype(precision: str) -> torch.dtype:
     """The type of torch that a precision names.
 

@@ -11,7 +11,6 @@ backwards until its length is what the VAE can pack.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from vpbench.baselines.diffusion.backbones import clip_seed
 from vpbench.baselines.diffusion.checkpoints import Checkpoint, packages
-from vpbench.baselines.diffusion.loading import OFFLOADS, PRECISIONS, free_memory, load_pipeline, place, torch_device, torch_dtype
+from vpbench.baselines.diffusion.loading import OFFLOADS, PRECISIONS, free_memory, load_pipeline, place, shifted, torch_device, torch_dtype
 from vpbench.baselines.diffusion.loras import Lora, fuse, lora_fingerprints, lora_needs, read_loras
 from vpbench.baselines.diffusion.masks import dilate
 from vpbench.baselines.diffusion.pictures import resized
@@ -32,7 +31,7 @@ from vpbench.baselines.diffusion.windows import mirrored
 from vpbench.check import Need
 from vpbench.clip import Frames, MaskedClip, Masks
 from vpbench.configuration import unknown_name
-from vpbench.errors import ConfigError
+from vpbench.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 GREY = 128  # what VACE takes for missing
 TEMPORAL = 4  # frames per latent of the VAE, apart from the first frame
 TEXT = ("text_encoder", "tokenizer")
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -60,6 +58,7 @@ class WanVace:
         conditioning: strength of the video and mask stream.
         flow_shift: of the scheduler, 3 for 480p and 5 for 720p; null: what the checkpoint says.
         dilate_px: side of the square by which the hole is grown, at the clip's size.
+        default_caption: for clips without a caption; null: they are refused.
         loras: ``[{path: FILE, scale: 0.8}, ...]``, added to the transformer's weights.
         precision: of transformer and text encoder.
         vae_precision: of the VAE.
@@ -80,6 +79,7 @@ class WanVace:
     conditioning: float = 1.0
     flow_shift: float | None = 3.0
     dilate_px: int = 0
+    default_caption: str | None = None
     loras: Sequence[Any] = ()
     precision: str = "bfloat16"
     vae_precision: str = "float32"
@@ -110,14 +110,19 @@ class WanVace:
         """Return uint8 (T, H, W, 3), all pixels as the model makes them; draws follow from ``seed`` and the clip's name.
 
         Raises:
+            DataError: the clip has no caption.
             ConfigError: the checkpoint cannot be loaded, or the size does not fit it.
         """
         import torch
 
         self._stages.clear()
-        if not clip.caption:
-            log.warning("%s has no caption; the model gets an empty text", clip.name)
-        text = self._text(clip.caption)
+        caption = clip.caption.strip() or (self.default_caption or "").strip()
+        if not caption:
+            raise DataError(
+                f"{clip.name}: has no caption, which the model needs. Give one in the benchmark's list, or one for all clips without: "
+                "model.default_caption='...'"
+            )
+        text = self._text(caption)
         height, width = self._size(*clip.frames.shape[1:3])
         video, masks = prepared(clip.frames, dilate(clip.masks, self.dilate_px), height, width)
         generator = torch.Generator().manual_seed(clip_seed(seed, clip.name))
@@ -275,12 +280,7 @@ class WanVace:
                 raise ConfigError(f"{self.checkpoint}: has two transformers; a LoRA fits one of them only, so loras must be empty.")
             fuse(pipeline.transformer, self._loras)
         if self.flow_shift is not None:
-            known = [name for name in ("flow_shift", "shift") if name in pipeline.scheduler.config]
-            if not known:
-                raise ConfigError(
-                    f"flow_shift={self.flow_shift}: {type(pipeline.scheduler).__name__} has no such setting; use flow_shift=null."
-                )
-            pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **{known[0]: self.flow_shift})
+            pipeline.scheduler = shifted(pipeline.scheduler, self.flow_shift)
         if self.vae_tiling:
             pipeline.vae.enable_tiling()
         place(pipeline, self.device, self.offload)
