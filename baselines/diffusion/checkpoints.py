@@ -100,8 +100,9 @@ class Checkpoint:
             return ["no checkpoint is named"]
         found = self.find()
         if found is None:
-            hub = f", and {hugging_face_hub()} has no copy of the hub's {self.source}" if _hub_id(self.source) else ""
-            return [f"there is no {Path(self.source).expanduser()}{hub}"]
+            if _hub_id(self.source):
+                return [f"no such folder here, and no copy in the hub's cache, {hugging_face_hub()}"]
+            return [f"there is no {Path(self.source).expanduser()}"]
         if self.kind in SINGLE_FILES:
             problem = file_problem(found)
             return [problem] if problem else []
