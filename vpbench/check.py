@@ -50,7 +50,9 @@ class Need:
 
     def under(self, key: str) -> Need:
         """The same need of a part that the model's configuration holds under ``key``."""
-        return replace(self, key=f"{key}.{self.key}") if self.key else self
+        if not self.key:
+            return self
+        return replace(self, key=f"{key}.{self.key}", get=self.get.replace(f"model.{self.key}=", f"model.{key}.{self.key}="))
 
     def lines(self) -> list[str]:
         """For people: the verdict, then what is wrong and what to do."""

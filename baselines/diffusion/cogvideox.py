@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from vpbench.baselines.diffusion.backbones import COMPAT, Geometry
 from vpbench.baselines.diffusion.checkpoints import Checkpoint, packages, read_config
-from vpbench.baselines.diffusion.loading import OFFLOADS, PRECISIONS, load_network, torch_dtype
+from vpbench.baselines.diffusion.loading import OFFLOADS, PRECISIONS, free_memory, load_network, torch_dtype
 from vpbench.baselines.diffusion.loras import Lora, fuse, lora_fingerprints, lora_needs, read_loras
 from vpbench.baselines.diffusion.stages import Placement
 from vpbench.check import Need
@@ -91,7 +91,7 @@ class CogVideoX:
             raise unknown_name("vae_precision", str(self.vae_precision), PRECISIONS)
         if self.steps < 1:
             raise ConfigError(f"steps={self.steps}: expected at least 1.")
-        self._loras = read_loras(self.loras)
+        self._loras = read_loras(self.loras, "backbone.loras")
 
     def needs(self) -> list[Need]:
         """The packages, the checkpoint and the LoRAs."""
@@ -239,6 +239,7 @@ class CogVideoX:
         """Drop all networks."""
         for name in ("transformer", "vae", "_text_parts", "placement"):
             self.__dict__.pop(name, None)
+        free_memory()
 
     def draw_posterior(self, generator: torch.Generator) -> None:
         """Move ``generator`` on by what encoding a window would draw."""
@@ -270,7 +271,7 @@ class CogVideoX:
         network = load_network(CogVideoXTransformer3DModel, self._folder / "transformer", self.precision)
         network.requires_grad_(False)
         if self._loras:
-            fuse(network, self._loras)
+            fuse(network, self._loras, "backbone.loras")
         self.prepare(network)
         return network
 

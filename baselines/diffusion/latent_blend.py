@@ -46,7 +46,7 @@ class LatentBlend:
     Attributes:
         backbone: the image-to-video model.
         image_inpainter: fills the first frame, which then counts as known; null: the first frame goes to the backbone with its hole.
-        overlap: frames that two windows share, 4k + 1.
+        overlap: frames that two windows share, 4k + 1; any with ``official``, whose own 0 drifts, see ``windows``.
         blend: replace known latents after each step.
         blend_noise: for bringing them to a noise level: ``fixed``, the noise that denoising started from, or ``fresh`` at each step.
         blend_until: share of the steps after which blending stops; 1 for all.
@@ -169,7 +169,7 @@ class LatentBlend:
         geometry = self.backbone.geometry
         grown = masks.dilate(clip.masks, self.dilate_px)
         known = self._known(clip)
-        layout = windows.plan(len(known), geometry.window, 0 if self.official else self.overlap, geometry.temporal, cover=not self.official)
+        layout = windows.plan(len(known), geometry.window, self.overlap, geometry.temporal, cover=not self.official)
         with self._stages("text"):
             text = self._text(caption)
         seen, holes = list(known), grown.copy()

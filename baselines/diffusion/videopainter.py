@@ -105,7 +105,7 @@ class VideoPainter(CogVideoX):
     def prepare(self, transformer: Any) -> None:
         """Add the adapter, and let the blocks look twice where that is asked for."""
         if self._adapter:
-            fuse(transformer, self._adapter, key="adapter")
+            fuse(transformer, self._adapter, key="backbone.adapter")
         if self._adapter or self.previous_weight > 0:
             from vpbench.baselines.diffusion.adapter import Resampling
 
@@ -130,8 +130,8 @@ class VideoPainter(CogVideoX):
 
     def release(self) -> None:
         """Drop all networks."""
-        super().release()
         self.__dict__.pop("encoder", None)
+        super().release()
 
     @property
     def _branch(self) -> Checkpoint:
