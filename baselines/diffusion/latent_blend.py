@@ -9,8 +9,6 @@ it is VideoPainter itself (``videopainter.py``). Any length, through windows (``
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,11 +18,11 @@ import numpy as np
 from vpbench.baselines.diffusion import image_inpainters, masks, windows
 from vpbench.baselines.diffusion.backbones import COMPAT, Backbone, clip_seed
 from vpbench.baselines.diffusion.image_inpainters import ImageInpainter
-from vpbench.baselines.diffusion.stages import Kept, Stages
+from vpbench.baselines.diffusion.stages import Kept, Stages, out_of_memory
 from vpbench.check import Need
 from vpbench.clip import Clip, Frames, MaskedClip, Masks
 from vpbench.configuration import unknown_name
-from vpbench.errors import ConfigError, DataError, ModelError
+from vpbench.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import torch
@@ -125,7 +123,7 @@ class LatentBlend:
                 "backwards and cuts the result" + (" (not with compat=official)." if self.official else ".")
             )
         seed = OFFICIAL_SEED if self.official else clip_seed(seed, clip.name)
-        with _numbers(clip.name, self), torch.inference_mode():
+        with out_of_memory(clip.name, self), torch.inference_mode():
             return self._made(clip, caption, seed)
 
     def needs(self) -> list[Need]:
@@ -275,25 +273,3 @@ class LatentBlend:
         original = pictures.to_frames(pictures.to_pixels(known[: len(made)], height, width), official=True)
         hole = pictures.mask_to_pixels(grown[: len(made)], height, width)[0, 0].bool().numpy()
         return np.where(hole[..., None], made, original)
-
-
-@contextmanager
-def _numbers(clip: str, model: LatentBlend) -> Iterator[None]:
-    """Turn running out of memory into an error with the numbers, and give the memory back, so that the next clip can be tried."""
-    import torch
-
-    try:
-        yield
-        return
-    except torch.OutOfMemoryError as error:
-        free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (0, 0)
-        there = f"{(total - free) / 1e9:.1f} of {total / 1e9:.1f} GB in use" if total else ""
-        reason = str(error).split(". ", 2)[:2]
-        message = f"out of memory on the device ({there or 'no device'}; {'. '.join(reason)})"
-    except MemoryError as error:
-        message = f"out of memory ({error or 'host memory'})"
-    model.release()  # outside of the handler: the traceback holds the tensors
-    stages = ", ".join(f"{name} {(values['peak_memory_bytes'] or 0) / 1e9:.1f} GB" for name, values in model.stages().items())
-    raise ModelError(
-        f"{clip}: {message}. Peak memory by stage: {stages or 'none'}. Try offload=model, vae_tiling=true, precision=bfloat16."
-    )

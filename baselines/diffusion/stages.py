@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from vpbench.errors import ModelError
 from vpbench.provenance import peak_memory_bytes
 from vpbench.storage import cached_arrays, sha256_json
 
@@ -110,3 +111,39 @@ class Placement:
         if self.offload != "sequential" and self.target.type != "cpu":
             network.to("cpu")
             self._there = [other for other in self._there if other is not network]
+
+
+class Staged(Protocol):
+    """A model that knows its stages and can drop its networks."""
+
+    def stages(self) -> dict[str, dict[str, float | int | None]]:
+        """See ``Stages.record``."""
+
+    def release(self) -> None:
+        """Drop all networks."""
+
+
+@contextmanager
+def out_of_memory(clip: str, model: Staged) -> Iterator[None]:
+    """Turn running out of memory into an error with the numbers, and give the memory back, so that the next clip can be tried.
+
+    Raises:
+        ModelError: the block ran out of memory, of the device or of the host.
+    """
+    import torch
+
+    try:
+        yield
+        return
+    except torch.OutOfMemoryError as error:
+        free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (0, 0)
+        there = f"{(total - free) / 1e9:.1f} of {total / 1e9:.1f} GB in use" if total else ""
+        reason = str(error).split(". ", 2)[:2]
+        message = f"out of memory on the device ({there or 'no device'}; {'. '.join(reason)})"
+    except MemoryError as error:
+        message = f"out of memory ({error or 'host memory'})"
+    model.release()  # outside of the handler: the traceback holds the tensors
+    stages = ", ".join(f"{name} {(values['peak_memory_bytes'] or 0) / 1e9:.1f} GB" for name, values in model.stages().items())
+    raise ModelError(
+        f"{clip}: {message}. Peak memory by stage: {stages or 'none'}. Try offload=model, vae_tiling=true, precision=bfloat16."
+    )

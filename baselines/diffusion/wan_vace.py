@@ -26,7 +26,7 @@ from vpbench.baselines.diffusion.loading import OFFLOADS, PRECISIONS, free_memor
 from vpbench.baselines.diffusion.loras import Lora, fuse, lora_fingerprints, lora_needs, read_loras
 from vpbench.baselines.diffusion.masks import dilate
 from vpbench.baselines.diffusion.pictures import resized
-from vpbench.baselines.diffusion.stages import Kept, Stages
+from vpbench.baselines.diffusion.stages import Kept, Stages, out_of_memory
 from vpbench.baselines.diffusion.windows import mirrored
 from vpbench.check import Need
 from vpbench.clip import Frames, MaskedClip, Masks
@@ -112,9 +112,8 @@ class WanVace:
         Raises:
             DataError: the clip has no caption.
             ConfigError: the checkpoint cannot be loaded, or the size does not fit it.
+            ModelError: out of memory; the message has the numbers.
         """
-        import torch
-
         self._stages.clear()
         caption = clip.caption.strip() or (self.default_caption or "").strip()
         if not caption:
@@ -122,20 +121,8 @@ class WanVace:
                 f"{clip.name}: has no caption, which the model needs. Give one in the benchmark's list, or one for all clips without: "
                 "model.default_caption='...'"
             )
-        text = self._text(caption)
-        height, width = self._size(*clip.frames.shape[1:3])
-        video, masks = prepared(clip.frames, dilate(clip.masks, self.dilate_px), height, width)
-        generator = torch.Generator().manual_seed(clip_seed(seed, clip.name))
-        made = np.empty_like(video)
-        done = 0
-        for start, stop in chunks(len(video), self.window, self.overlap):
-            frames, holes = video[start:stop].copy(), masks[start:stop].copy()
-            known = (done - start - 1) // TEMPORAL * TEMPORAL + 1 if done else 0  # whole latents: one has no known and unknown frames
-            frames[:known] = np.where(holes[:known, ..., None], made[start : start + known], frames[:known])
-            holes[:known] = False
-            made[start + known : stop] = self._make(frames, holes, text, generator)[known:]
-            done = stop
-        return resized(made, *clip.frames.shape[1:3])
+        with out_of_memory(clip.name, self):
+            return self._made(clip, caption, clip_seed(seed, clip.name))
 
     def needs(self) -> list[Need]:
         """The packages, the checkpoint and the LoRAs."""
@@ -163,7 +150,25 @@ class WanVace:
             self.__dict__.pop(name, None)
         free_memory()
 
-    def _make(self, frames: Frames, holes: Masks, text: dict[str, Any], generator: torch.Generator) -> Frames:
+    def _made(self, clip: MaskedClip, caption: str, seed: int) -> Frames:
+        import torch
+
+        text = self._text(caption)
+        height, width = self._size(*clip.frames.shape[1:3])
+        video, masks = prepared(clip.frames, dilate(clip.masks, self.dilate_px), height, width)
+        generator = torch.Generator().manual_seed(seed)
+        made = np.empty_like(video)
+        done = 0
+        for start, stop in chunks(len(video), self.window, self.overlap):
+            frames, holes = video[start:stop].copy(), masks[start:stop].copy()
+            known = (done - start - 1) // TEMPORAL * TEMPORAL + 1 if done else 0  # whole latents: one has no known and unknown frames
+            frames[:known] = np.where(holes[:known, ..., None], made[start : start + known], frames[:known])
+            holes[:known] = False
+            made[start + known : stop] = self._window(frames, holes, text, generator)[known:]
+            done = stop
+        return resized(made, *clip.frames.shape[1:3])
+
+    def _window(self, frames: Frames, holes: Masks, text: dict[str, Any], generator: torch.Generator) -> Frames:
         """One window: uint8 (T, H, W, 3) of a length that need not be 4k + 1."""
         from PIL import Image
 

@@ -21,6 +21,7 @@ from vpbench.baselines.diffusion.image_inpainters import TeleaImage
 from vpbench.baselines.diffusion.latent_blend import LatentBlend
 from vpbench.baselines.diffusion.pictures import to_pixels
 from vpbench.baselines.diffusion.wan import WanImageToVideo
+from vpbench.cli import main
 from vpbench.clip import MaskedClip
 from vpbench.errors import ConfigError
 
@@ -167,6 +168,19 @@ def test_a_lora_and_every_setting_are_part_of_the_fingerprint(checkpoint: Path, 
     assert found[0] == found[-1]
     plain = LatentBlend(backbone(checkpoint))(clip(), seed=0)
     assert (LatentBlend(backbone(checkpoint, loras=[{"path": str(file)}]))(clip(), seed=0) != plain).any()
+
+
+def test_a_run_from_the_command_line(checkpoint: Path, tmp_path: Path) -> None:
+    options = [
+        *("run", "model=latent_blend", "model/backbone=wan", "model/image_inpainter=telea", f"model.backbone.checkpoint={checkpoint}"),
+        *("model.backbone.steps=1", "model.backbone.precision=float32", f"model.backbone.height={H}", f"model.backbone.width={W}"),
+        *("model.backbone.window=9", "benchmark=demo", "limit=1", "protocol=pixels", f"out={tmp_path / 'runs'}"),
+    ]
+    assert main(options) == 0
+    (folder,) = (tmp_path / "runs").glob("*/latent_blend-*")
+    (record,) = [json.loads(path.read_text()) for path in (folder / "clips").glob("*.json")]
+    assert record["status"] == "ok"
+    assert json.loads((folder / "run.json").read_text())["identity"]["model"]["weights"]["backbone"]["backbone"] == "WanImageToVideo 1"
 
 
 def changed(folder: Path, file: str, **values: Any) -> None:

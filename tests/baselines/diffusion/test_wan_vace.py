@@ -24,7 +24,7 @@ from vpbench.baselines.diffusion.backbones import clip_seed
 from vpbench.baselines.diffusion.wan_vace import WanVace, chunks, packed_length, prepared
 from vpbench.cli import main
 from vpbench.clip import Clip, MaskedClip
-from vpbench.errors import ConfigError, DataError
+from vpbench.errors import ConfigError, DataError, ModelError
 
 SIZE = {"height": 32, "width": 48}
 
@@ -181,6 +181,21 @@ def test_stages_are_recorded_and_released_networks_come_back(checkpoint: Path) -
     assert all(stage["seconds"] > 0 and stage["peak_memory_bytes"] > 0 for stage in vace.stages().values())
     vace.release()
     np.testing.assert_array_equal(vace(MaskedClip.of(clip(12)), seed=0), first)
+
+
+def test_out_of_memory_is_told_with_the_numbers_and_the_next_clip_is_made(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vace = model(checkpoint)
+    expected = vace(MaskedClip.of(clip(5)), seed=0)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.20 GiB. GPU 0")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AutoencoderKLWan, "decode", full)
+        with pytest.raises(ModelError, match=r"b: out of memory on the device.*9\.20 GiB.*encode [\d.]+ GB.*offload=model"):
+            vace(MaskedClip.of(clip(5, name="b")), seed=0)
+    assert "_pipeline" not in vars(vace)
+    np.testing.assert_array_equal(vace(MaskedClip.of(clip(5)), seed=0), expected)
 
 
 def test_a_lora_changes_the_result_and_scale_zero_does_not(checkpoint: Path, tmp_path: Path) -> None:
