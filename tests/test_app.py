@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from vpbench.app import progress_lines
+from vpbench.app import per_job, progress_lines
 from vpbench.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -145,6 +145,33 @@ def test_a_misspelt_name_in_a_sweep_is_found_before_anything_runs(toys: Path, ca
     assert main(["run", "-m", "model=blank,telae", "benchmark=toy"]) == 2
     assert "telea" in capsys.readouterr().err
     assert not list(Path(".").glob("runs/*/*/clips/*"))
+
+
+def test_a_setting_of_every_swept_model_is_set_once(toys: Path, tmp_path: Path) -> None:
+    assert main(["run", "-m", "model=telea,navier_stokes", "model.radius_px=3", "benchmark=toy", "limit=1", "protocol=pixels"]) == 0
+    runs = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("toy/*/run.json")]
+    chosen = {run["config"]["model"]["name"]: run["config"]["model"]["radius_px"] for run in runs}
+    assert chosen == {"navier_stokes": 3, "telea": 3}
+        ("navier_stokes", 3),
+        ("telea", 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param(["model=a", "model.x=1"], ["model=a", "model.x=1"], id="no sweep"),
+        pytest.param(["-m", "model=a", "model.x=1,2"], ["-m", "model=a", "model.x=1,2"], id="the setting is swept itself"),
+        pytest.param(["-m", "model=a,b", "model.x=[1,2]"], ["-m", "model=a,b", "model.x=choice([1,2])"], id="a list is one value"),
+        pytest.param(["-m", "model=a,b", "model/part=c"], ["-m", "model=a,b", "model/part=choice(c)"], id="a part of the model"),
+        pytest.param(["-m", "model=a,b", "+model.x=1"], ["-m", "model=a,b", "+model.x=choice(1)"], id="a key that is new"),
+        pytest.param(["-m", "model=a,b", "seed=1", "benchmark.x=1"], ["-m", "model=a,b", "seed=1", "benchmark.x=1"], id="other settings"),
+        pytest.param(["-m", "model=a,b", "~model.x"], ["-m", "model=a,b", "~model.x"], id="a key that is taken away"),
+        pytest.param(["--multirun", "model=a,b", "model.x="], ["--multirun", "model=a,b", "model.x="], id="nothing"),
+    ],
+)
+def test_settings_below_a_swept_group_become_part_of_the_sweep(given: list[str], expected: list[str]) -> None:
+    assert per_job(given) == expected
 
 
 def test_progress_in_a_file_is_plain_lines_on_standard_error(toys: Path) -> None:

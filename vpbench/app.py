@@ -197,7 +197,7 @@ def main(arguments: Sequence[str]) -> int:
     wrapped = hydra.main(version_base="1.3", config_path="pkg://vpbench.conf", config_name="config")(run_job)
     saved_arguments, saved_debug = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     # a custom model's arguments are its own: no key of them can be known beforehand, so none needs Hydra's "+"
-    sys.argv = ["vpbench run", *(re.sub(r"^model\.kwargs\.", "++model.kwargs.", argument) for argument in arguments)]
+    sys.argv = ["vpbench run", *(re.sub(r"^model\.kwargs\.", "++model.kwargs.", argument) for argument in per_job(arguments))]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # composition errors come to us as exceptions, and we print them
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -216,6 +216,32 @@ def main(arguments: Sequence[str]) -> int:
         else:
             os.environ["HYDRA_FULL_ERROR"] = saved_debug
     return _exit_status
+
+
+def per_job(arguments: Sequence[str]) -> list[str]:
+    """Make settings below a swept group part of the sweep: ``-m model=a,b model.x=1`` becomes ``-m model=a,b model.x=choice(1)``.
+
+    Hydra composes a sweep once without what is swept, and refuses there every key that only the swept options have.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    if not {"-m", "--multirun"} & set(arguments):
+        return list(arguments)
+    parser = OverridesParser.create()
+    parsed: dict[str, Any] = {}
+    for argument in arguments:
+        with contextlib.suppress(HydraException):
+            parsed[argument] = parser.parse_override(argument)
+    swept = {override.key_or_group for override in parsed.values() if override.is_sweep_override()}
+    changed = []
+    for argument in arguments:
+        override = parsed.get(argument)
+        group = re.split(r"[./]", override.key_or_group)[0] if override else ""
+        if override and group in swept and group != override.key_or_group and not (override.is_sweep_override() or override.is_delete()):
+            key, _, value = argument.partition("=")
+            argument = f"{key}=choice({value})" if value else argument
+        changed.append(argument)
+    return changed
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
