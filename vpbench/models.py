@@ -14,7 +14,6 @@ A model that loads checkpoints may also have these methods; the harness calls th
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import numpy as np
 from vpbench.clip import Clip, Frames, MaskedClip, describe
 from vpbench.configuration import import_target
 from vpbench.errors import ConfigError, ModelError
+from vpbench.sources import digest
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,14 @@ def custom(target: str, kwargs: Mapping[str, Any] | None = None) -> Callable[...
 
 
 def implementation_version(target: Any) -> str:
-    """What stands for the code of a model in the run's identity: its ``version`` where it has one, else its file's bytes."""
+    """What stands for the code of a model in the run's identity: its ``version`` where it has one, else its files' bytes.
+
+    These are the file that defines it and the modules beside it that it imports (``vpbench.sources``).
+    """
     version = getattr(target, "version", None)
     if isinstance(version, int):
         return f"version {version}"
     try:
-        source = Path(inspect.getfile(target))
-        return f"sha256 {hashlib.sha256(source.read_bytes()).hexdigest()}"
+        return f"sha256 {digest(target.__module__, Path(inspect.getfile(target)))}"
     except (TypeError, OSError):
         return f"name {getattr(target, '__qualname__', target)}"
