@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -402,8 +403,38 @@ def test_an_infinite_value_is_said_to_be_infinite(scored) -> None:
 def test_an_absent_column_says_why(scored, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HOME", "TORCH_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "empty"))
-    a = scored(protocol("a", metrics={"distance": {"_target_": "tests.toy_metrics.Distance", "source": "search"}}))
-    assert "alexnet" in only(explain(a, a, "distance[frame]")).why
+    absent = {"distance": {"_target_": "tests.toy_metrics.Distance", "source": "search"}}
+    present = {"distance": {"_target_": "tests.toy_metrics.Distance", "source": "random-3"}}
+    a, b = scored(protocol("a", metrics=absent)), scored(protocol("b", metrics=present))
+    column = only(explain(a, b, "distance[frame]"))
+    assert column.why.startswith("A has no value: ")
+    assert "alexnet" in column.why
+    assert not column.equal
+    assert not column.unmeasured
+
+
+@pytest.mark.parametrize("across", [False, True], ids=["one protocol", "two protocols"])
+def test_columns_measured_on_neither_side_are_counted_apart(
+    scored, across: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("HOME", "TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "empty"))
+    absent = {"distance": {"_target_": "tests.toy_metrics.Distance", "source": "search"}}
+    a = scored(protocol("a", metrics=absent))
+    b = scored(protocol("b", metrics=absent, average="frames", mask_dilate_px=6)) if across else a
+    column = only(explain(a, b, "distance[frame]"))
+    assert column.why.startswith("no value on either side: ")
+    assert (column.equal, column.unmeasured, column.parts) == (False, True, ())
+    assert main(["explain", str(a.source), str(b.source)]) == 0
+    *_, reason, last = capsys.readouterr().out.splitlines()
+    assert re.match(r"distance\[frame\].*: no value on either side: .*alexnet", reason)
+    ending = "; 1 column without a value on either side"
+    assert last == f"explain: {'5 of 5 columns differ' if across else 'nothing differs'}{ending}"
+    assert main(["explain", str(a.source), str(b.source), "--column", "distance[frame]"]) == 0
+    out = capsys.readouterr().out
+    assert reason in out.splitlines()
+    assert "equal columns" not in out
+    assert out.endswith("explain: nothing to compare; 1 column without a value on either side\n")
 
 
 def test_no_common_clip(scored, capsys: pytest.CaptureFixture[str]) -> None:

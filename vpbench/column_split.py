@@ -67,8 +67,14 @@ class Difference:
 
     @property
     def equal(self) -> bool:
-        """Whether value and signature are the same (and the reason, where there is no value)."""
-        return (self.a.value, self.a.signature, self.a.excluded) == (self.b.value, self.b.signature, self.b.excluded)
+        """Whether both have a value, and value and signature are the same."""
+        same = (self.a.value, self.a.signature, self.a.excluded) == (self.b.value, self.b.signature, self.b.excluded)
+        return same and not self.unmeasured
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether neither has a value: they are neither equal nor do they differ."""
+        return self.a.value is None and self.b.value is None
 
 
 def split(a: Workbench, b: Workbench, one: Cell, other: Cell, common: Sequence[str], same: bool) -> Difference:
@@ -82,6 +88,10 @@ def split(a: Workbench, b: Workbench, one: Cell, other: Cell, common: Sequence[s
         common: clips that both scored, at least one.
         same: whether the predictions of these clips are known to be the same.
     """
+    if one.value is None and other.value is None:
+        reasons = _no_value(one), _no_value(other)
+        why = reasons[0] if reasons[0] == reasons[1] else "; ".join(f"{side}: {reason}" for side, reason in zip("AB", reasons, strict=True))
+        return Difference(one, other, None, (), f"no value on either side: {why}")
     if not alike(one, other):
         return Difference(one, other, None, (), DIFFERENT)
     bench, back = _Turning(a, one, b, other), _Turning(b, other, b, other)

@@ -41,7 +41,7 @@ class Explanation:
     @property
     def nothing_differs(self) -> bool:
         """Whether the two are the same in every respect that is known."""
-        return not (self.parts or self.only_a or self.only_b) and all(column.equal for column in self.columns)
+        return not (self.parts or self.only_a or self.only_b) and all(column.equal or column.unmeasured for column in self.columns)
 
 
 def pick(path: Path, which: str, protocol: str = "", track: str = "", model: str = "") -> Summary:

@@ -63,7 +63,7 @@ def _command(options: argparse.Namespace) -> int:
 
 
 def text(found: Explanation) -> str:
-    """The explanation as plain text: what differs, then every column that does, then what is equal."""
+    """The explanation as plain text: what differs, then every column that does, then what is equal, then what has no value."""
     lines = [f"A  {_title(found.a)}", f"B  {_title(found.b)}", ""]
     if found.equal:
         lines.append(f"equal: {', '.join(found.equal)}")
@@ -71,19 +71,26 @@ def text(found: Explanation) -> str:
     if found.parts:
         lines += ["different:", *_grid([("", "A", "B", ""), *((p.name, p.a, p.b, p.why) for p in found.parts)])]
     same = [column for column in found.columns if column.equal]
+    differing = [column for column in found.columns if not column.equal and not column.unmeasured]
+    unmeasured: dict[str, list[str]] = {}
     for column in found.columns:
-        if not column.equal:
-            lines += ["", *_column(column)]
+        if column.unmeasured:
+            unmeasured.setdefault(column.why, []).append(_name(column))
+    for column in differing:
+        lines += ["", *_column(column)]
     lines.append("")
     if same:
         lines.append(f"equal columns: {', '.join(column.a.column for column in same)}")
+    lines += [f"{', '.join(names)}: {why}" for why, names in unmeasured.items()]
     for side, names in (("A", found.only_a), ("B", found.only_b)):
         if names:
             lines.append(f"only {side} has: {', '.join(names)} (compare with --column and --other-column)")
-    if found.nothing_differs:
-        lines.append("explain: nothing differs")
-    else:
-        lines.append(f"explain: {len(found.columns) - len(same)} of {len(found.columns)} columns differ")
+    compared, empty = len(same) + len(differing), len(found.columns) - len(same) - len(differing)
+    verdict = "nothing differs" if found.nothing_differs else f"{len(differing)} of {compared} columns differ"
+    if empty:
+        count = f"{empty} column{'' if empty == 1 else 's'} without a value on either side"
+        verdict = f"{verdict}; {count}" if compared else f"nothing to compare; {count}"
+    lines.append(f"explain: {verdict}")
     return "\n".join(map(_printable, lines)) + "\n"
 
 
@@ -97,9 +104,14 @@ def _title(summary: Summary) -> str:
     return f"{summary.source}: {summary.model} on {summary.benchmark}, {summary.protocol}, {summary.track}, {clips}"
 
 
+def _name(column: Difference) -> str:
+    one, other = column.a, column.b
+    return one.header if one.column == other.column else f"{one.column} and {other.header}"
+
+
 def _column(column: Difference) -> Iterator[str]:
     one, other = column.a, column.b
-    name = one.header if one.column == other.column else f"{one.column} and {other.header}"
+    name = _name(column)
     values = f"{name}: A {_number(one.value, one)}, B {_number(other.value, one)}, B - A {_number(column.difference, one, '+')}"
     measured = [part for part in column.parts if part.effect is not None]
     if column.difference is None:
