@@ -131,8 +131,24 @@ def test_a_run_with_a_failed_clip_ends_with_the_clip_named(repository: Path, tmp
     workflow = yaml.safe_load((work / ".github" / "workflows" / "gate.yml").read_text())
     statuses, printed = run_steps(workflow["jobs"]["gate"]["steps"], work)
     assert statuses["Run the model"] == 1
-    assert statuses.get("Gate", 4) == 4  # the README's shorter workflow stops after the run
+    assert statuses["Gate"] == 4, printed
+    assert "gate: CANDIDATE FAILED" in printed
     assert "galaxies: " in printed
+
+
+def test_locally_the_folder_of_the_changed_model_is_named(repository: Path, tmp_path: Path) -> None:
+    work = checkout(repository, "worse", tmp_path / "work")
+    shutil.copytree(repository / "runs", work / "runs")
+    (before,) = (work / "runs" / "demo").glob("MyModel-*")
+    steps = yaml.safe_load((work / ".github" / "workflows" / "gate.yml").read_text())["jobs"]["gate"]["steps"]
+    commands = {step["name"]: step["run"] for step in steps if "run" in step}
+    assert shell(commands["Run the model"], work).returncode == 0
+    done = shell(commands["Gate"], work)
+    assert done.returncode == 2
+    (after,) = set((work / "runs" / "demo").glob("MyModel-*")) - {before}
+    assert shell(commands["Gate"].replace("runs/demo", f"runs/demo/{after.name}"), work).returncode == 1
+    shutil.rmtree(before)
+    assert shell(commands["Gate"], work).returncode == 1
 
 
 @pytest.fixture(scope="module")
