@@ -247,9 +247,23 @@ def test_without_measure_missing_arrays_are_named_and_nothing_is_written(scored)
     for name in ("mask_dilate_px", "quantise"):
         assert effects[name].effect is None
         assert "--measure" in effects[name].why
-    assert "together, with quantise, mask_dilate_px, which cannot be measured alone" in effects
+    assert "together, with quantise and mask_dilate_px" in effects
     assert_sums(column)
     assert sorted(run.rglob("*")) == before
+
+
+def test_what_measure_would_add_is_marked_and_said_once(scored, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = scored(protocol("a")), scored(protocol("b", average="frames", mask_dilate_px=6, quantise="vpbench-official"))
+    command = ["explain", str(a.source), str(b.source)]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert out.count("not measured: mask_dilate_px 0 -> 6 (*)\n") == 5
+    assert out.count("--measure") == 1
+    assert out.splitlines()[-2].startswith("(*) the run lacks the arrays: add --measure")
+    assert main([*command, "--measure"]) == 0
+    out = capsys.readouterr().out
+    assert "(*)" not in out
+    assert "--measure" not in out
 
 
 def test_settings_that_only_go_together_count_as_explained_by_all_of_them(scored) -> None:

@@ -322,7 +322,7 @@ def _together(bench: _Turning, parts: Sequence[Part], measured: set[str], clips:
             reason = reason or str(error)
             continue
         left = [key for key in keys if key not in measured]
-        name = f"together, with {', '.join(left)}, which cannot be measured alone" if left else TOGETHER
+        name = f"together, with {' and '.join(left)}" if left else TOGETHER
         return [Part(name, "", "", 0.0 if abs(effect) <= ROUNDING * abs(bench.start) else effect)], len(keys) == len(bench.keys)
     return ([Part(TOGETHER, "", "", None, reason)] if measured else []), False
 

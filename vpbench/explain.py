@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from vpbench.results import Cell, Summary
 
 CHOICES = ("protocol", "track", "model")
+MEASURE = "--measure"  # a reason that names it can be helped with it
+NEEDS_ARRAYS = f"(*) the run lacks the arrays: add {MEASURE}, which computes and keeps them"
 MORE_DIGITS = 2  # than a table shows: effects are small
 
 
@@ -79,6 +81,8 @@ def text(found: Explanation) -> str:
     for column in differing:
         lines += ["", *_column(column)]
     lines.append("")
+    if any(MEASURE in part.why for column in differing for part in column.parts if part.effect is None):
+        lines.append(NEEDS_ARRAYS)
     if same:
         lines.append(f"equal columns: {', '.join(column.a.column for column in same)}")
     lines += [f"{', '.join(names)}: {why}" for why, names in unmeasured.items()]
@@ -124,7 +128,8 @@ def _column(column: Difference) -> Iterator[str]:
     yield from _grid([(_number(part.effect, one, "+"), part.name, _turn(part), part.why) for part in measured], numbers=True)
     for part in column.parts:
         if part.effect is None:
-            yield f"  not measured: {part.name} {_turn(part)}" + (f": {part.why}" if part.why else "")
+            why = " (*)" if MEASURE in part.why else f": {part.why}" if part.why else ""
+            yield f"  not measured: {part.name} {_turn(part)}".rstrip() + why
 
 
 def _turn(part: Part) -> str:
