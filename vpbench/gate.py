@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -195,7 +196,7 @@ def _plan(rules: Rules, cells: Mapping[str, Cell], counted: set[str]) -> Plan:
 
 
 def _columns(rule: Rule, cells: Mapping[str, Cell], counted: set[str]) -> list[str]:
-    fitting = _fitting(rule, cells, rule.where)
+    fitting = _fitting(rule, cells, "neither result has")
     if rule.mean_rank:
         fitting = [column for column in fitting if column in counted]
     if not fitting:
@@ -204,18 +205,25 @@ def _columns(rule: Rule, cells: Mapping[str, Cell], counted: set[str]) -> list[s
     return fitting
 
 
-def _fitting(rule: Rule | Acknowledged, cells: Mapping[str, Cell], where: str) -> list[str]:
+def _fitting(rule: Rule | Acknowledged, cells: Mapping[str, Cell], lacking: str) -> list[str]:
     """Columns that a metric and a region name.
+
+    Args:
+        lacking: who has none, for the message.
 
     Raises:
         ConfigError: there is no such metric, or it is not measured in such a region.
     """
     metrics = [cell for cell in cells.values() if fnmatchcase(cell.metric, rule.metric)]
-    if not metrics:
-        raise unknown_name(f"{where} metric", rule.metric, {cell.metric for cell in cells.values()})
     fitting = [cell.column for cell in metrics if fnmatchcase(cell.region, rule.region)]
     if not fitting:
-        raise unknown_name(f"{where} region", rule.region, {cell.region for cell in metrics})
+        wanted = rule.metric if rule.region == "*" else f"{rule.metric}[{rule.region}]"
+        given, known = (
+            (rule.region, {cell.region for cell in metrics}) if metrics else (rule.metric, {cell.metric for cell in cells.values()})
+        )
+        near = difflib.get_close_matches(given, list(known), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{rule.where}: {lacking} a column {wanted}.{hint} Columns: {', '.join(cells) or 'none'}.")
     return fitting
 
 
@@ -229,7 +237,7 @@ def _known_drops(
         checked = {column: cells[column] for column, rule in plan if rule.slice == ack.slice}
         if not checked:
             raise ConfigError(f"{ack.where}: no rule looks at the slice {ack.slice or ALL!r}.")
-        columns = _fitting(ack, checked, f"{ack.where}, among what the rules check,")
+        columns = _fitting(ack, checked, "no rule checks")
         if ack.expires < today:
             notes.append(f"{ack.where}: the acknowledgement expired on {ack.expires} and no longer counts ({ack.reason})")
         else:

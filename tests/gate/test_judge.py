@@ -124,8 +124,9 @@ class TestRulesAndColumns:
     @pytest.mark.parametrize(
         ("wanted", "message"),
         [
-            pytest.param(rule("pnsr"), r"rules\[0\] metric: 'pnsr' is unknown. Did you mean 'psnr'\? Valid: psnr, ssim", id="metric"),
-            pytest.param(rule("psnr", "hule"), r"rules\[0\] region: 'hule' is unknown. Did you mean 'hole'\?", id="region"),
+            pytest.param(rule("pnsr"), r"rules\[0\]: neither result has a column pnsr. Did you mean 'psnr'\? Columns: psnr\[", id="metric"),
+            pytest.param(rule("psnr", "hule"), r"neither result has a column psnr\[hule\]. Did you mean 'hole'\? Columns:", id="region"),
+            pytest.param(rule("lpips", "hole"), r"result has a column lpips\[hole\]. Columns: psnr\[hole\], ssim\[hole\].$", id="protocol"),
             pytest.param(rule("ssim", mean_rank=True), r"no column fits ssim\[\*\] in the mean rank", id="not in the mean rank"),
             pytest.param(rule(slice="operatoin=swap"), r"'operatoin' is unknown. Did you mean 'operation'\?", id="dimension"),
             pytest.param(rule(slice="operation=swop"), r"Did you mean 'operation=swap'\?", id="slice"),
@@ -323,7 +324,7 @@ class TestAcknowledged:
         assert "passes without the acknowledgement" in found.notes[0]
 
     def test_one_that_no_rule_checks_is_an_error(self) -> None:
-        with pytest.raises(ConfigError, match=r"acknowledged\[0\], among what the rules check, metric: 'pnsr' is unknown. Did you mean"):
+        with pytest.raises(ConfigError, match=r"acknowledged\[0\]: no rule checks a column pnsr. Did you mean 'psnr'"):
             self.result(self.known(1.0, metric="pnsr"))
 
 
