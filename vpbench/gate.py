@@ -218,10 +218,8 @@ def _fitting(rule: Rule | Acknowledged, cells: Mapping[str, Cell], lacking: str)
     fitting = [cell.column for cell in metrics if fnmatchcase(cell.region, rule.region)]
     if not fitting:
         wanted = rule.metric if rule.region == "*" else f"{rule.metric}[{rule.region}]"
-        given, known = (
-            (rule.region, {cell.region for cell in metrics}) if metrics else (rule.metric, {cell.metric for cell in cells.values()})
-        )
-        near = difflib.get_close_matches(given, list(known), n=1)
+        misspelt = (rule.region, [cell.region for cell in metrics]) if metrics else (rule.metric, [cell.metric for cell in cells.values()])
+        near = difflib.get_close_matches(*misspelt, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{rule.where}: {lacking} a column {wanted}.{hint} Columns: {', '.join(cells) or 'none'}.")
     return fitting

@@ -76,6 +76,11 @@ class Check:
         """The column, and the slice where it is not all clips."""
         return f"{self.column} on {self.slice}" if self.slice else self.column
 
+    @property
+    def unproven(self) -> bool:
+        """Whether it passes although the value dropped by more than the tolerance, because the test is not sure of it."""
+        return self.status == "pass" and self.test == "paired" and self.drop > self.tolerance + _slack(self.baseline, self.candidate)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -194,7 +199,7 @@ class _Pair:
 def _compare(check: Check, pair: _Pair, rule: Rule, ack: Acknowledged | None) -> Measured:
     sign = 1 if pair.higher else -1
     gain = pair.gain(1.0)
-    slack = SLACK * max(abs(pair.baseline), abs(pair.candidate))
+    slack = _slack(pair.baseline, pair.candidate)
     tolerance = rule.absolute + rule.relative * abs(pair.baseline)
     low, high = gain.interval()
     check = dataclasses.replace(
@@ -219,6 +224,10 @@ def _compare(check: Check, pair: _Pair, rule: Rule, ack: Acknowledged | None) ->
         return Measured(dataclasses.replace(check, reason=f"{few}; a rule with `test: none` compares the values alone"))
     p_accepted = p if ack is None else max(p, gain.p_below(-ack.drop - slack))
     return Measured(dataclasses.replace(check, p=p), p_accepted=p_accepted, ack=ack)
+
+
+def _slack(baseline: float, candidate: float) -> float:
+    return SLACK * max(abs(baseline), abs(candidate))
 
 
 def _values(b: Cell, c: Cell) -> _Pair | str:

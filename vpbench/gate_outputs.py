@@ -101,8 +101,16 @@ def sentence(check: Check) -> str:
     elif check.test == "none":
         parts.append("no test")
     parts.append(f"{check.n} clip{'' if check.n == 1 else 's'}")
-    reason = f" - {check.reason}" if check.reason else ""
+    reason = f" - {why}" if (why := remark(check)) else ""
     return f"{number(check.baseline)} -> {number(check.candidate)}{unit} ({', '.join(parts)}){reason}"
+
+
+def remark(check: Check) -> str:
+    """Why there is no verdict, what was acknowledged, or that a pass is a drop which the test could not prove; empty for none of these."""
+    if not check.unproven:
+        return check.reason
+    unit = f" {check.unit}" if check.unit else ""
+    return f"dropped {number(check.drop)}{unit}, more than the tolerance, but not significant: {check.n} clips do not prove it"
 
 
 def worst(check: Check) -> list[str]:
@@ -202,7 +210,7 @@ def markdown(verdict: Verdict, limit: int = SUMMARY_BYTES) -> str:
 def _line(check: Check) -> str:
     interval = "" if math.isnan(check.low) else f"{number(check.low)} to {number(check.high)}"
     p = "" if math.isnan(check.p_holm) else f"{check.p_holm:.2g}"
-    why = "; ".join([*([check.reason] if check.reason else []), *(worst(check) if check.status == "regression" else [])])
+    why = "; ".join([*([why] if (why := remark(check)) else []), *(worst(check) if check.status == "regression" else [])])
     status = f"**{check.status}**" if check.status == "regression" else check.status
     name = f"{check.name} ({check.unit})" if check.unit else check.name
     numbers = [number(check.baseline), number(check.candidate), number(check.drop), interval, check.limit, p, str(check.n)]

@@ -59,6 +59,30 @@ class TestText:
         )
         assert re.search(r"regression.*\n    clip019: \S+ -> \S+ \(drop 2\)\n    clip018:", found)
 
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            pytest.param({}, True, id="tolerance 0"),
+            pytest.param({"absolute": 1.0}, True, id="less"),
+            pytest.param({"absolute": 3.0}, False, id="more"),
+            pytest.param({"relative": 0.5}, False, id="relative"),
+        ],
+    )
+    def test_a_drop_that_is_not_significant_is_said_beside_its_pass(self, options: dict[str, float], said: bool) -> None:
+        drops = np.array([-8.0, 12.0, -6.0, 9.0, -5.0, 8.0, 5.0, 3.0])  # 2.25 on average
+        found = verdict(cell("psnr[hole]", BEFORE[:8]), cell("psnr[hole]", BEFORE[:8] - drops), rule(**options))
+        assert [check.status for check in found.checks] == ["pass"]
+        remark = "dropped 2.25 dB, more than the tolerance, but not significant: 8 clips do not prove it"
+        for shown in (gate_outputs.as_text(found), gate_outputs.markdown(found)):
+            assert (remark in shown) == said
+            assert ("not significant" in shown) == said
+
+    @pytest.mark.parametrize("gain", [-1e-14, 0.0, 0.5])
+    def test_nothing_is_said_of_a_pass_without_a_drop(self, gain: float) -> None:
+        found = verdict(cell("psnr[hole]", BEFORE), cell("psnr[hole]", BEFORE + gain))
+        assert found.exit_status == 0
+        assert "not significant" not in gate_outputs.as_text(found)
+
     def test_the_last_line_is_the_verdict(self) -> None:
         last = gate_outputs.as_text(mixed()).splitlines()[-1]
         assert last == "gate: CANDIDATE FAILED  1 regression, 1 inconclusive, 2 pass, 1 skipped (exit status 4)"
