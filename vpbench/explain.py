@@ -77,7 +77,7 @@ def text(found: Explanation) -> str:
     unmeasured: dict[str, list[str]] = {}
     for column in found.columns:
         if column.unmeasured:
-            unmeasured.setdefault(column.why, []).append(_name(column))
+            unmeasured.setdefault(column.why, []).append(" and ".join(dict.fromkeys((column.a.column, column.b.column))))
     for column in differing:
         lines += ["", *_column(column)]
     lines.append("")
@@ -108,14 +108,9 @@ def _title(summary: Summary) -> str:
     return f"{summary.source}: {summary.model} on {summary.benchmark}, {summary.protocol}, {summary.track}, {clips}"
 
 
-def _name(column: Difference) -> str:
-    one, other = column.a, column.b
-    return one.header if one.column == other.column else f"{one.column} and {other.header}"
-
-
 def _column(column: Difference) -> Iterator[str]:
     one, other = column.a, column.b
-    name = _name(column)
+    name = one.header if one.column == other.column else f"{one.column} and {other.header}"
     values = f"{name}: A {_number(one.value, one)}, B {_number(other.value, one)}, B - A {_number(column.difference, one, '+')}"
     measured = [part for part in column.parts if part.effect is not None]
     if column.difference is None:
