@@ -410,12 +410,21 @@ class TestIntervals:
         defined = np.array([1.0, 2.0, np.nan, 9.0])
         assert row.intervals["psnr[hole]"] == pytest.approx(statistics.bootstrap_interval(defined, np.array(frames, float)))
 
-    def test_a_row_that_lacks_clips_shares_the_draws_of_the_others(self, runs: Runs) -> None:
+    def test_a_row_that_lacks_clips_has_draws_of_its_own(self, runs: Runs) -> None:
         full, part = noisy(8, 0, 1)
         runs("full", psnr(values=full))
         runs("part", psnr(values=part[:5]), total=8)
-        expected = statistics.bootstrap_interval(np.array([*part[:5], np.nan, np.nan, np.nan]))
-        assert runs.rows()["part"].intervals["psnr[hole]"] == pytest.approx(expected)
+        assert runs.rows()["part"].intervals["psnr[hole]"] == pytest.approx(statistics.bootstrap_interval(np.array(part[:5])))
+
+    def test_a_row_of_other_clips_moves_nothing_of_the_others(self, runs: Runs) -> None:
+        for model, values in zip("abc", noisy(8, 0, 0.5, 1), strict=True):
+            runs(model, psnr(values=values))
+        before = runs.group()
+        runs("longer", psnr(values=noisy(9, 0)[0]))
+        after = runs.group()
+        assert after.rows[:3] == before.rows
+        assert after.rows[3].reason == "not ranked: it was scored on other clips"
+        assert after.rows[3].intervals["psnr[hole]"] == pytest.approx(statistics.bootstrap_interval(np.array(noisy(9, 0)[0])))
 
     def test_a_set_metric_has_that_of_the_jackknife(self, runs: Runs) -> None:
         runs("a", fvd(10.0, [9.0, 10.0, 11.5]))

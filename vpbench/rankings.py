@@ -1,7 +1,8 @@
 """What the values of one table say about the order of its rows: intervals, ranks, and what lies inside the noise.
 
-The clip is the unit. All rows of a table are resampled with the same draws of clips. Columns compare rows by the paired t-test on the
-clips they share, set metrics by the jackknife of their difference (``vpbench.statistics``); Holm's correction is over neighbours.
+The clip is the unit. Rows of a table that have the same clips are resampled with the same draws. Columns compare rows by the paired
+t-test on the clips they share, set metrics by the jackknife of their difference (``vpbench.statistics``); Holm's correction is over
+neighbours.
 """
 
 from __future__ import annotations
@@ -22,34 +23,32 @@ Range = tuple[int, int]
 Basis = tuple[str, tuple[str, ...]]  # of a cell: its signature and the clips it leaves out
 
 
+@dataclass(frozen=True)
 class Clips:
-    """The clips of a table's rows, and their resamples."""
+    """The clips that some rows share, and their resamples.
 
-    def __init__(self, summaries: Sequence[Summary]) -> None:
-        self.names: list[str] = sorted(set().union(*(summary.clips for summary in summaries)))
-        self._position = {name: index for index, name in enumerate(self.names)}
+    Attributes:
+        names: of the clips.
+    """
+
+    names: tuple[str, ...]
 
     @functools.cached_property
     def draws(self) -> Values:
         """See ``statistics.resamples``."""
         return statistics.resamples(len(self.names))
 
-    def matrix(self, columns: Sequence[tuple[Summary, Values]]) -> Values:
-        """Values per clip of several rows: (clips, rows), nan where a row has no such clip."""
-        found = np.full((len(self.names), len(columns)), np.nan)
-        for index, (summary, values) in enumerate(columns):
-            if len(summary.clips) == len(self.names):
-                found[:, index] = values
-            else:
-                found[[self._position[clip] for clip in summary.clips], index] = values
-        return found
-
 
 def intervals(summaries: Sequence[Summary], clips: Clips) -> list[dict[str, Interval]]:
-    """The 95 % interval of each cell, by row and column; no entry where fewer than two clips have a value, or none is stored per clip."""
+    """The 95 % interval of each cell, by row and column; no entry where fewer than two clips have a value, or none is stored per clip.
+
+    Args:
+        summaries: rows that have all these clips and no others.
+        clips: their resamples.
+    """
     found: list[dict[str, Interval]] = [{} for _ in summaries]
     for column in dict.fromkeys(cell.column for summary in summaries for cell in summary.cells):
-        rows, pairs, weights = [], [], []
+        rows, values, weights = [], [], []
         weighted = False
         for index, summary in enumerate(summaries):
             cell = summary.cell(column)
@@ -59,11 +58,11 @@ def intervals(summaries: Sequence[Summary], clips: Clips) -> list[dict[str, Inte
                 found[index][column] = statistics.jackknife_interval(cell.value, cell.without)
             elif np.isfinite(cell.clips).sum() > 1:
                 rows.append(index)
-                pairs.append((summary, cell.clips))
-                weights.append((summary, np.ones(len(cell.clips)) if cell.weights is None else cell.weights))
+                values.append(cell.clips)
+                weights.append(np.ones(len(cell.clips)) if cell.weights is None else cell.weights)
                 weighted = weighted or cell.weights is not None
         if rows:
-            means = statistics.resampled_means(clips.matrix(pairs), clips.draws, clips.matrix(weights) if weighted else None)
+            means = statistics.resampled_means(np.column_stack(values), clips.draws, np.column_stack(weights) if weighted else None)
             low, high = statistics.percentile_interval(means)
             for index, ends in zip(rows, zip(low.tolist(), high.tolist(), strict=True), strict=True):
                 found[index][column] = ends
@@ -106,8 +105,8 @@ class ColumnRanking:
         return None
 
 
-def rank_column(summaries: Sequence[Summary], column: str, clips: Clips) -> ColumnRanking | None:
-    """Rank the rows with the usual signature and clips of a column; None where no row has a value that may be ranked."""
+def rank_column(summaries: Sequence[Summary], column: str) -> ColumnRanking | None:
+    """Rank the rows with the usual signature and clips of a column, all of the same clips; None where no row has a value to rank."""
     cells = {index: cell for index, s in enumerate(summaries) if (cell := s.cell(column)) and cell.value is not None and not cell.unranked}
     if not cells:
         return None
@@ -119,7 +118,7 @@ def rank_column(summaries: Sequence[Summary], column: str, clips: Clips) -> Colu
     ranks = statistics.competition_ranks(-values[None] if sample.direction == "higher" else values[None])[0].astype(int)
     order = np.argsort(ranks, kind="stable")
     rows = [alike[position] for position in order]
-    pairs = _pairs([(summaries[row], cells[row]) for row in rows], clips)
+    pairs = _pairs([cells[row] for row in rows])
     return ColumnRanking(sample, tuple(rows), tuple(ranks[order].tolist()), pairs)
 
 
@@ -134,19 +133,19 @@ def most_usual(bases: Sequence[Basis]) -> Basis:
     return min(counts, key=lambda one: (-counts[one], len(one[1]), one))
 
 
-def _pairs(rows: Sequence[tuple[Summary, Cell]], clips: Clips) -> Pairs | None:
-    sets = rows[0][1].average == "set"
-    if not all(len(cell.without if sets else cell.clips) for _, cell in rows):
+def _pairs(cells: Sequence[Cell]) -> Pairs | None:
+    sets = cells[0].average == "set"
+    if not all(len(cell.without if sets else cell.clips) for cell in cells):
         return None
-    values = clips.matrix([(summary, cell.without if sets else cell.clips) for summary, cell in rows])
+    values = np.column_stack([cell.without if sets else cell.clips for cell in cells])
     used = np.isfinite(values).all(axis=1)
     if not used.any():
         return None
     if sets:
-        return statistics.pairs_of_sets(np.array([cell.value for _, cell in rows]), values[used])
+        return statistics.pairs_of_sets(np.array([cell.value for cell in cells]), values[used])
     weights = None
-    if rows[0][1].weights is not None:
-        weights = clips.matrix([(summary, cell.frames) for summary, cell in rows])[used]
+    if cells[0].weights is not None:
+        weights = np.column_stack([cell.frames for cell in cells])[used]
     return statistics.pairs(values[used], weights)
 
 
@@ -187,9 +186,8 @@ def mean_rank(summaries: Sequence[Summary], counted: Sequence[ColumnRanking], cl
         if not all(len(cell.clips) for cell in cells):
             total[:, order] += ranking.ranks
             continue
-        rows = [(summaries[row], cell) for row, cell in zip(order, cells, strict=True)]
-        values = clips.matrix([(summary, cell.clips) for summary, cell in rows])
-        weights = None if ranking.cell.weights is None else clips.matrix([(summary, cell.frames) for summary, cell in rows])
+        values = np.column_stack([cell.clips for cell in cells])
+        weights = None if ranking.cell.weights is None else np.column_stack([cell.frames for cell in cells])
         resampled = statistics.resampled_means(values, clips.draws, weights)
         ranks = statistics.competition_ranks((-resampled if ranking.cell.direction == "higher" else resampled).T)
         ranks[np.isnan(resampled).any(axis=0)] = np.nan  # no clip of this resample has a value

@@ -90,7 +90,7 @@ def _of_noise(group: Group, shown: str) -> list[str]:
     if shown and (resampled or sets):
         how = []
         if resampled:
-            how.append(f"bootstrap over clips, {RESAMPLES:,} resamples, the same for all rows")
+            how.append(f"bootstrap over clips, {RESAMPLES:,} resamples, the same for all rows of the same clips")
         if sets:
             how.append("jackknife over clips for values of whole sets")
         found.append(shown.format(level=f"{LEVEL:.0%}", how="; ".join(how)))
@@ -200,6 +200,12 @@ def _caps(group: Group) -> dict[str, list[str]]:
     """Columns by the cap on a clip's value that their signature names (``cap=100``)."""
     caps: dict[str, list[str]] = {}
     for cell in group.defined:
-        if found := re.search(r"[|,]cap=([0-9.]+)", cell.signature):
-            caps.setdefault(f"{found[1]} {cell.unit}".strip(), []).append(cell.column)
+        if (cap := cap_of(cell)) is not None:
+            caps.setdefault(f"{cap:g} {cell.unit}".strip(), []).append(cell.column)
     return caps
+
+
+def cap_of(cell: Cell) -> float | None:
+    """The cap on a clip's value that the signature names; None where there is none."""
+    found = re.search(r"[|,]cap=([0-9.]+)", cell.signature)
+    return float(found[1]) if found else None

@@ -161,22 +161,19 @@ def rank(summaries: Iterable[Summary], by: Sequence[str] = ()) -> Table:
 
 
 def _group(summaries: Sequence[Summary]) -> Group:
-    clips = Clips(summaries)
-    rows = [
-        Row(summary, label, reason=summary.unranked, intervals=found)
-        for summary, label, found in zip(summaries, _labels(summaries), intervals(summaries, clips), strict=True)
-    ]
-    rows = _comparable(rows)
+    rows = _comparable([Row(summary, label, reason=summary.unranked) for summary, label in zip(summaries, _labels(summaries), strict=True)])
+    draws = {names: Clips(names) for names in dict.fromkeys(summary.clips for summary in summaries)}
+    rows = _with_intervals(rows, draws)
     ranked = [row for row in rows if not row.reason]
     members = [row.summary for row in ranked]
     rankings = {
         column: ranking
         for column in dict.fromkeys(cell.column for summary in members for cell in summary.cells)
-        if (ranking := rank_column(members, column, clips))
+        if (ranking := rank_column(members, column))
     }
     names = members[0].mean_rank if members else ()
     counted = [rankings[name] for name in names if name in rankings and len(rankings[name].rows) == len(ranked)]
-    means = mean_rank(members, counted, clips) if counted else None
+    means = mean_rank(members, counted, draws[members[0].clips]) if counted else None
     final = [_ranked(row, index, rankings, means) for index, row in enumerate(ranked)]
     positions = sorted(range(len(ranked)), key=lambda index: (final[index].mean_rank or 0.0, final[index].label))
     table_order = {old: new for new, old in enumerate(positions)}
@@ -187,6 +184,17 @@ def _group(summaries: Sequence[Summary]) -> Group:
         slice=summaries[0].slice,
         rankings=tuple(dataclasses.replace(r, rows=tuple(table_order[row] for row in r.rows)) for r in rankings.values()),
     )
+
+
+def _with_intervals(rows: Sequence[Row], draws: Mapping[tuple[str, ...], Clips]) -> list[Row]:
+    """Rows of other clips have draws of their own, so that they move nothing for the rest."""
+    found = list(rows)
+    for names, clips in draws.items():
+        alike = [index for index, row in enumerate(rows) if row.summary.clips == names]
+        ends = intervals([rows[index].summary for index in alike], clips)
+        for index, mine in zip(alike, ends, strict=True):
+            found[index] = dataclasses.replace(rows[index], intervals=mine)
+    return found
 
 
 def _ranked(row: Row, index: int, rankings: Mapping[str, ColumnRanking], means: MeanRank | None) -> Row:
