@@ -138,7 +138,7 @@ class TestUsage:
             (["--baseline", "nowhere", "--candidate", "B"], "nowhere: holds no scores"),
             (["--baseline", "B", "--candidate", "B", "--rules", "defualt"], "Did you mean 'default'?"),
             (["--baseline", "B", "--candidate", "B", "--protocol", "pixel"], "Did you mean 'pixels'?"),
-            (["--baseline", "B", "--candidate", "B", "--rules", "RULES"], "neither result has a column pnsr. Did you mean 'psnr'? Columns: psnr["),
+            (["--baseline", "B", "--candidate", "B", "--rules", "RULES"], "has a column pnsr. Did you mean 'psnr'? Columns: psnr["),
         ],
     )
     def test_one_message_and_no_file(self, arguments: list[str], message: str, baseline: Path, outcome: Gate, tmp_path: Path) -> None:
