@@ -163,7 +163,9 @@ class TestVerifying:
             "{}",
             '{"options": 3}',
             '{"options": {"by": ["operations"], "intervals": true, "pairs": false}}',
-            '{"options": {"by": [], "intervals": 1, "pairs": false}}',
+            '{"options": {"by": [], "intervals": 1, "pairs": false, "columns": []}}',
+            '{"options": {"by": [], "intervals": true, "pairs": false, "columns": "all"}}',
+            '{"options": {"by": [], "intervals": true, "pairs": false}}',
         ],
     )
     def test_without_the_options_there_is_nothing_to_make(self, board: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,6 +174,14 @@ class TestVerifying:
         error = capsys.readouterr().err
         assert f"{board / 'leaderboard.json'}: does not say how the tables were made" in error
         assert f"`vpbench rank {board} -o {board}`" in error
+
+    def test_the_columns_are_among_the_options(self, board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["rank", str(board), "-o", str(board), "--columns", "mse,psnr[hole]"]) == 0
+        assert capsys.readouterr().out.endswith(f"tables: written to {board}\n")
+        assert "& mean rank & mse[hole]" in (board / "leaderboard.tex").read_text()
+        assert main(["rank", "--verify", str(board)]) == 0
+        change(board / "leaderboard.json", lambda content: content["options"].update(columns=["pnsr"]))
+        assert main(["rank", "--verify", str(board)]) == 2
 
     def test_every_leaderboard_below_a_folder_is_verified(self, board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         shutil.copytree(board, tmp_path / "boards" / "x" / "one")
@@ -266,6 +276,11 @@ class TestRerun:
         ([], "name the runs"),
         (["RUNS", "--pairs"], "--pairs needs -o DIR"),
         (["RUNS", "--submissions"], "--submissions needs -o DIR"),
+        (["RUNS", "--columns", "psnr"], "--columns needs -o DIR"),
+        (["RUNS", "-o", "OUT", "--columns", "pnsr"], "Did you mean 'psnr'?"),
+        (["RUNS", "-o", "OUT", "--submissions", "--columns", "pnsr"], "Did you mean 'psnr'?"),
+        (["RUNS", "-o", "FILE"], "summary.json: is a file, give a folder."),
+        (["--verify", "BOARD", "--columns", "all"], "--verify takes only RUNS and --tolerance"),
         (["RUNS", "--by", "opertion"], "Did you mean 'operation'?"),
         (["RUNS", "--tolerance", "1"], "--tolerance needs --verify DIR and RUNS"),
         (["--verify", "BOARD", "--tolerance", "1"], "--tolerance is for RUNS, and none are named"),
@@ -276,9 +291,11 @@ class TestRerun:
 def test_wrong_use_says_what_is_wrong(
     board: Path, runs: Runs, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = [{"RUNS": str(runs.root), "BOARD": str(board)}.get(word, word) for word in arguments]
-    assert main(["rank", *given]) == 2
+    file = runs.root / "good" / "scores" / "pixels-raw" / "summary.json"
+    words = {"RUNS": str(runs.root), "BOARD": str(board), "OUT": str(board.parent / "new"), "FILE": str(file)}
+    assert main(["rank", *(words.get(word, word) for word in arguments)]) == 2
     assert message in capsys.readouterr().err
+    assert not (board.parent / "new").exists()
 
 
 def test_real_runs_go_all_the_way(run: Callable[..., Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

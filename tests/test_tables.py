@@ -21,6 +21,7 @@ from rich.console import Console
 
 from tests.summaries import Runs, column, fvd, mse, psnr
 from vpbench import statistics
+from vpbench.errors import ConfigError
 from vpbench.results import load_summaries
 from vpbench.table_formats import TIDY, json_text, pairs_csv, tidy_csv, wide_csv
 from vpbench.table_html import html_page
@@ -244,20 +245,20 @@ class TestMarkdown:
     def test_a_section_says_what_was_compared(self, runs: Runs) -> None:
         text = markdown(example(runs))
         assert text.startswith("### demo · pixels · raw\n\nBenchmark fingerprint 0123456789ab.\n")
-        assert r"| rank | model | psnr\[hole\] (dB) ↑ | mse\[hole\] x100 ↓ | mean rank | clips | note |" in text
+        assert r"| rank | model | mean rank | psnr\[hole\] (dB) ↑ | mse\[hole\] x100 ↓ | clips | note |" in text
 
     def test_best_is_bold_and_second_underlined_among_ranked_rows_only(self, runs: Runs) -> None:
         lines = lines_of(markdown(example(runs)))
-        assert lines["flow"][2:4] == ["**30.50**", "**0.088**"]
-        assert lines["telea"][2:4] == ["<u>27.91</u>", "<u>0.123</u>"]
-        assert lines["truth"][2:4] == ["100.00", "0.000"]
-        assert lines["slow"][2:4] == ["29.00", "0.200"]
+        assert lines["flow"][3:5] == ["**30.50**", "**0.088**"]
+        assert lines["telea"][3:5] == ["<u>27.91</u>", "<u>0.123</u>"]
+        assert lines["truth"][3:5] == ["100.00", "0.000"]
+        assert lines["slow"][3:5] == ["29.00", "0.200"]
 
     def test_all_who_share_the_best_are_bold(self, runs: Runs) -> None:
         for model, value in {"a": 3.0, "b": 3.0, "c": 2.0, "d": 1.0}.items():
             runs(model, psnr(value))
         lines = lines_of(markdown(runs.table()))
-        assert [lines[model][2] for model in "abcd"] == ["**3.00**", "**3.00**", "<u>2.00</u>", "1.00"]
+        assert [lines[model][3] for model in "abcd"] == ["**3.00**", "**3.00**", "<u>2.00</u>", "1.00"]
 
     def test_unranked_rows_come_last_with_clips_and_reason(self, runs: Runs) -> None:
         lines = lines_of(markdown(example(runs)))
@@ -293,10 +294,10 @@ class TestMarkdown:
         reason = "alexnet is not here; `vpbench weights get alexnet`"
         runs("a", psnr(1.0), *(column(f"lpips[{region}]", None, absent=reason) for region in ("frame", "hole")), mean_rank=["psnr[hole]"])
         text = markdown(runs.table())
-        assert "* lpips\\[frame, hole\\] is absent: alexnet is not here; \\`vpbench weights get alexnet\\`." in text
+        assert "* lpips\\[frame, hole\\] are absent: alexnet is not here; `vpbench weights get alexnet`." in text
         assert text.count("alexnet is not here") == 1
         runs("b", psnr(1.0), *(column(f"lpips[{region}]", 0.1) for region in ("frame", "hole")), mean_rank=["psnr[hole]"])
-        assert "lpips\\[frame, hole\\] is absent for a: " in markdown(runs.table())
+        assert "lpips\\[frame, hole\\] are absent for a: " in markdown(runs.table())
 
     def test_footnotes_tell_what_a_set_value_must_be_read_with(self, runs: Runs) -> None:
         runs("a", column("fvd[frame]", 12.0, note="8 clips for 400 features"))
@@ -305,6 +306,82 @@ class TestMarkdown:
     def test_signatures_are_listed_once(self, runs: Runs) -> None:
         details = markdown(example(runs)).split("<details>")[1]
         assert details.count(r"psnr\[hole\]\|v1") == 1
+
+
+class TestColumns:
+    """Those of the mean rank come first in what people read; LaTeX has no others unless they are asked for."""
+
+    @pytest.fixture
+    def table(self, runs: Runs) -> Table:
+        ssim = column("ssim[hole]", 0.9, unit="")
+        runs("a", psnr(3.0), ssim, mse(0.1), column("psnr[frame]", 4.0), mean_rank=["mse[hole]", "ssim[hole]"])
+        return runs.table()
+
+    def headers(self, table: Table, columns: tuple[str, ...]) -> dict[str, list[str]]:
+        files = table_files(table, Options(columns=columns))
+        md = next(line for line in files["leaderboard.md"].splitlines() if line.startswith("| rank"))
+        tex = next(line for line in files["leaderboard.tex"].splitlines() if line.startswith("rank &"))
+        page = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', files["leaderboard.html"])
+        cells = {"md": md.strip("| ").replace("\\", "").split(" | "), "tex": tex.removesuffix(r" \\").split(" & "), "html": page}
+        return {form: [re.sub(r"\].*", "]", name) for name in names] for form, names in cells.items()}
+
+    def test_by_default(self, table: Table) -> None:
+        first = ["rank", "model", "mean rank", "mse[hole]", "ssim[hole]"]
+        every = [*first, "psnr[hole]", "psnr[frame]", "clips", "note"]
+        assert self.headers(table, ()) == {"md": every, "html": every, "tex": [*first, "clips", "note"]}
+        wide = next(csv.reader(io.StringIO(wide_csv(table, intervals=False))))
+        names = [name.split(" ")[0] for name in wide[8:]]
+        assert names == ["mean", "mse[hole]", "ssim[hole]", "psnr[hole]", "psnr[frame]", "clips", "note"]
+
+    @pytest.mark.parametrize(
+        ("columns", "shown"),
+        [
+            (("all",), ["mse[hole]", "ssim[hole]", "psnr[hole]", "psnr[frame]"]),
+            (("psnr[frame]", "ssim"), ["psnr[frame]", "ssim[hole]"]),
+            (("psnr",), ["psnr[hole]", "psnr[frame]"]),
+        ],
+    )
+    def test_as_chosen(self, table: Table, columns: tuple[str, ...], shown: list[str]) -> None:
+        for headers in self.headers(table, columns).values():
+            assert headers == ["rank", "model", "mean rank", *shown, "clips", "note"]
+
+    def test_an_unknown_name_gets_the_nearest(self, table: Table) -> None:
+        with pytest.raises(ConfigError, match=r"--columns: 'pnsr' is unknown\. Did you mean 'psnr'"):
+            table_files(table, Options(columns=("pnsr",)))
+
+    def test_notes_are_those_of_the_columns(self, runs: Runs) -> None:
+        capped = psnr(1.0, signature="psnr[hole]|x,cap=100|v1")
+        runs("a", capped, mse(0.1), column("lpips[hole]", None, absent="no weights"), mean_rank=["mse[hole]"])
+        table = runs.table()
+        assert "capped" not in latex(table)
+        assert "absent" not in latex(table)
+        assert "A clip's value is capped at 100 dB in psnr[hole].\n" in latex(table, columns=["all"])
+        assert "lpips[hole] is absent: no weights.\n" in latex(table, columns=["lpips"])
+
+
+class TestNotesOfAFile:
+    def test_absent_weights_are_told_once_and_not_under_every_slice(self, runs: Runs) -> None:
+        lpips = column("lpips[hole]", None, absent="no weights; `vpbench weights get a_b`")
+        about = {"clip0": {"operation": "add"}, "clip1": {"operation": "swap"}}
+        runs("a", psnr(values=[1.0, 2.0]), lpips, mean_rank=["psnr[hole]", "lpips[hole]"], properties=about)
+        table = rank(load_summaries([runs.root]), ["operation"])
+        assert len(table.groups) == 3
+        files = table_files(table, Options())
+        for form, command in {"md": "`{}`", "html": "<code>{}</code>", "tex": "\\texttt{{{}}}"}.items():
+            text = files[f"leaderboard.{form}"]
+            assert text.count("no weights") == 1
+            name = "vpbench weights get a\\_b" if form == "tex" else "vpbench weights get a_b"
+            assert f"no weights; {command.format(name)}." in text
+
+    def test_one_clip_says_nothing_of_noise(self, runs: Runs) -> None:
+        about = {f"clip{i}": {"operation": "add" if i else "swap"} for i in range(4)}
+        for model, values in zip("ab", noisy(4, 0, 0.1), strict=True):
+            runs(model, psnr(values=values), properties=about)
+        several, _, alone = markdown(rank(load_summaries([runs.root]), ["operation"])).split("### ")[1:]
+        assert "resampled clips give" in several
+        assert "resampled clips give" not in alone
+        assert "t-test" not in alone
+        assert "There is one clip, and nothing can be said about noise: ranges hold every rank." in alone
 
 
 class TestWriting:
@@ -454,9 +531,9 @@ class TestNoise:
         assert {label: row.ranges["psnr[hole]"] for label, row in rows.items()} == {"a": (1, 2), "b": (1, 2), "c": (3, 3)}
         lines = lines_of(markdown(runs.table(), intervals=False))
         best = "a" if rows["a"].ranks["psnr[hole]"] == 1 else "b"
-        assert lines[best][2].startswith("**")
-        assert lines[best][2].endswith("** <sup>1-2</sup>")
-        assert "<sup>" not in lines["c"][2]
+        assert lines[best][3].startswith("**")
+        assert lines[best][3].endswith("** <sup>1-2</sup>")
+        assert "<sup>" not in lines["c"][3]
 
     def test_equal_models_share_everything(self, runs: Runs) -> None:
         (values,) = noisy(12, 0)
@@ -488,7 +565,7 @@ class TestNoise:
         runs("b", psnr(values=[1 - value for value in swaying]), fvd(4.0, [4.0] * 20))
         assert runs.rows()["a"].mean_rank_interval == (1.5, 2.0)
         assert runs.rows()["b"].mean_rank_interval == (1.0, 1.5)
-        assert r"fvd\[frame\] cannot be resampled and keep their rank" in markdown(runs.table())
+        assert r"fvd\[frame\] cannot be resampled and keeps its rank" in markdown(runs.table())
 
     @given(st.integers(2, 6), st.integers(2, 9), st.integers(0, 99))
     @settings(max_examples=20, deadline=None)
@@ -671,7 +748,7 @@ class TestHostileNames:
         page = Reader(files["leaderboard.html"])
         assert set(page.tags) <= {
             *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "table", "thead", "tbody", "tr", "th", "td"),
-            *("bdi", "b", "u", "sup", "small", "ul", "li", "details", "summary"),
+            *("bdi", "b", "u", "sup", "small", "ul", "li", "details", "summary", "code"),
         }
         assert page.tags["tr"] == 2 * 4
         flat = " ".join(name.split())
@@ -683,7 +760,7 @@ class TestHostileNames:
 
     def test_latex_holds_no_special_that_was_not_meant(self, files: dict[str, str], name: str) -> None:
         for line in files["leaderboard.tex"].split("\n"):
-            if line.startswith("%"):
+            if line.startswith("%") or line == r"\par\smallskip\begingroup\footnotesize\raggedright":
                 continue
             meant = re.sub(r"\\(?:begin|end)\{tabular\}(?:\{[rl]+\})?|\$\\(?:pm|uparrow|downarrow|cdot)\$|\$\^\\dagger\$", "", line)
             meant = re.sub(r"\\[#$%&_{}]|\\\\$|\\[a-zA-Z]+\d*", "", meant)
@@ -696,9 +773,9 @@ class TestHostileNames:
 class TestLatex:
     def test_a_table_of_booktabs(self, runs: Runs) -> None:
         text = latex(example(runs))
-        assert r"rank & model & psnr[hole] (dB) $\uparrow$ & mse[hole] x100 $\downarrow$ & mean rank & clips & note \\" in text
-        assert r"1 & flow & \textbf{30.50} & \textbf{0.088} & 1.00 & 8/8 &  \\" in text
-        assert r"2 & telea & \underline{27.91} & \underline{0.123} & 2.00 & 8/8 &  \\" in text
+        assert r"rank & model & mean rank & psnr[hole] (dB) $\uparrow$ & mse[hole] x100 $\downarrow$ & clips & note \\" in text
+        assert r"1 & flow & 1.00 & \textbf{30.50} & \textbf{0.088} & 8/8 &  \\" in text
+        assert r"2 & telea & 2.00 & \underline{27.91} & \underline{0.123} & 8/8 &  \\" in text
         assert text.index("telea") < text.index("\\midrule\n & blank") < text.index("\\bottomrule")
 
     def test_intervals_and_ranges(self, runs: Runs) -> None:
@@ -729,7 +806,7 @@ class TestJson:
         for model, values in zip("ab", noisy(12, 0.1, 0), strict=True):
             runs(model, psnr(values=values), mse(None, absent="no weights"))
         found = json.loads(json_text(runs.table(), Options(by=("tag",), intervals=False)))
-        assert found["options"] == {"by": ["tag"], "intervals": False, "pairs": False}
+        assert found["options"] == {"by": ["tag"], "intervals": False, "pairs": False, "columns": []}
         tidy = next(csv.DictReader(io.StringIO(tidy_csv(runs.table()))))
         row = found["tables"][0]["rows"][0]
         cell = row["cells"]["psnr[hole]"]

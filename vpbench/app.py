@@ -165,7 +165,7 @@ def show(jobs: Sequence[Path], outcomes: Sequence[dict[str, Any]], leaderboard: 
         print_table(rank(load_summaries(runs)), console)
         if leaderboard is not None:
             write_tables(runs, leaderboard)
-            console.print(f"tables: {leaderboard / 'leaderboard.csv'} and .md beside it", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"tables: written to {leaderboard}", markup=False, highlight=False, soft_wrap=True)
     absent = dict(line for outcome in outcomes for line in outcome["absent"].items())
     for metric, reason in absent_metrics(absent).items():
         console.print(f"absent: {metric}: {reason}", markup=False, highlight=False, soft_wrap=True)

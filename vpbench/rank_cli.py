@@ -16,6 +16,7 @@ examples:
   vpbench rank runs
   vpbench rank runs/demo -o leaderboard
   vpbench rank runs/demo -o leaderboard --by operation --by coverage --pairs
+  vpbench rank runs/demo -o paper --columns 'psnr[hole],ssim'
   vpbench rank runs/demo -o leaderboards/mine --submissions --by operation
   vpbench rank --verify leaderboards/mine
   vpbench rank runs/demo --verify leaderboards/mine --tolerance psnr=0.05
@@ -38,9 +39,18 @@ def add_parser(commands: Any) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="write the tables: leaderboard.csv (tidy), .md, .tex, .html, .json, leaderboard_wide.csv",
+        help="write the tables into this folder: leaderboard.csv (tidy), leaderboard.md, leaderboard.tex, leaderboard.html,"
+        " leaderboard.json and leaderboard_wide.csv",
     )
     add("--by", action="append", default=[], metavar="PROPERTY", help="also by operation, coverage, motion, length or tag; may be repeated")
+    add(
+        "--columns",
+        type=_names,
+        default=(),
+        metavar="all|NAME,...",
+        help="columns of Markdown, HTML and LaTeX: metrics (psnr) or metrics in a region (psnr[hole]), in this order, or all"
+        " (default: all in Markdown and HTML, those of the mean rank in LaTeX)",
+    )
     add("--no-intervals", action="store_true", help="leave the intervals out of Markdown, LaTeX, HTML and the wide CSV")
     add("--pairs", action="store_true", help="write pairs.csv: the differences of all pairs of models, with interval and p")
     add("--submissions", action="store_true", help="store the runs in DIR/submissions and make the tables of all that lie there")
@@ -62,11 +72,15 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(call=_rank)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
 def _rank(given: argparse.Namespace) -> int:
     from vpbench.errors import ConfigError
 
     if given.verify is not None:
-        if given.out or given.by or given.pairs or given.submissions or given.no_intervals:
+        if given.out or given.by or given.pairs or given.submissions or given.no_intervals or given.columns:
             raise ConfigError("--verify takes only RUNS and --tolerance: the leaderboard itself says how its tables were made.")
         if given.tolerance and not given.runs:
             raise ConfigError("--tolerance is for RUNS, and none are named: `vpbench rank RUNS --verify DIR --tolerance psnr=0.05`.")
@@ -75,8 +89,11 @@ def _rank(given: argparse.Namespace) -> int:
         raise ConfigError("--tolerance needs --verify DIR and RUNS.")
     if not given.runs:
         raise ConfigError("name the runs: `vpbench rank RUNS`, for example `vpbench rank runs/demo`.")
-    if given.out is None and (given.pairs or given.submissions):
-        raise ConfigError(f"--{'pairs' if given.pairs else 'submissions'} needs -o DIR.")
+    for option in ("pairs", "submissions", "columns"):
+        if given.out is None and getattr(given, option):
+            raise ConfigError(f"--{option} needs -o DIR.")
+    if given.out is not None and given.out.exists() and not given.out.is_dir():
+        raise ConfigError(f"-o {given.out}: is a file, give a folder.")
     return _tables(given, _options(given))
 
 
@@ -84,7 +101,7 @@ def _options(given: argparse.Namespace) -> Options:
     from vpbench.slices import check_dimensions
     from vpbench.tables import Options
 
-    return Options(check_dimensions(given.by), not given.no_intervals, given.pairs)
+    return Options(check_dimensions(given.by), not given.no_intervals, given.pairs, given.columns)
 
 
 def _tables(given: argparse.Namespace, options: Options) -> int:
@@ -105,7 +122,7 @@ def _tables(given: argparse.Namespace, options: Options) -> int:
     else:
         print_table(rank(load_summaries(given.runs), options.by), Console())
     if given.out is not None:
-        print(f"tables: {given.out / 'leaderboard.csv'} and .md, .tex, .html, .json beside it")
+        print(f"tables: written to {given.out}")
     return 0
 
 

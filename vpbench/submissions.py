@@ -26,7 +26,7 @@ from vpbench.errors import ConfigError, DataError
 from vpbench.results import SUBMISSIONS, Cell, Summary, load_summaries, read_contents, read_summaries
 from vpbench.slices import check_dimensions
 from vpbench.storage import to_json, write_bytes
-from vpbench.tables import PAIRS, Options, Table, rank, table_files, write_tables
+from vpbench.tables import PAIRS, Options, Table, check_columns, rank, table_files, write_tables
 
 RECORD = "leaderboard.json"  # of the tables, it holds the options
 LONGEST = 100  # characters of a file's name
@@ -43,11 +43,13 @@ def submit(runs: Sequence[Path], leaderboard: Path, options: Options) -> tuple[T
 
     Raises:
         DataError: a run without scores, or a column whose values per clip are not stored.
-        ConfigError: an unknown slice.
+        ConfigError: an unknown slice or column.
         StorageError: the folder cannot be written.
     """
     check_dimensions(options.by)
     summaries = load_summaries(runs)
+    others = load_summaries([leaderboard]) if options.columns and any((leaderboard / SUBMISSIONS).glob("**/*.json")) else []
+    check_columns([*summaries, *others], options.columns)
     names = _names(summaries)
     contents = {name: to_json(_content(_complete(summary))) for name, summary in names.items()}
     for name, content in contents.items():
@@ -136,7 +138,9 @@ def read_options(leaderboard: Path) -> Options:
         found = json.loads(file.read_bytes())["options"]
         if not all(isinstance(found[key], bool) for key in ("intervals", "pairs")):
             raise ValueError("intervals and pairs must be true or false")
-        return Options(check_dimensions(map(str, found["by"])), found["intervals"], found["pairs"])
+        if not isinstance(found["columns"], list):
+            raise ValueError("columns must be a list of names")
+        return Options(check_dimensions(map(str, found["by"])), found["intervals"], found["pairs"], tuple(map(str, found["columns"])))
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
         raise DataError(f"{file}: does not say how the tables were made ({error!r}). {again}") from error
 

@@ -102,7 +102,9 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def wide_csv(table: Table, intervals: bool = True) -> str:
-    """One line per model, values as people read them, the columns of all groups side by side; formulas are defused, see above.
+    """One line per model, values as people read them; formulas are defused, see above.
+
+    The columns of all groups stand side by side, those of a mean rank first.
 
     Args:
         table: what to write.
@@ -110,17 +112,18 @@ def wide_csv(table: Table, intervals: bool = True) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    headers = list(dict.fromkeys(cell.header for group in table.groups for cell in group.defined))
+    leading = [cell.header for group in table.groups for cell in group.leading]
+    headers = list(dict.fromkeys([*leading, *(cell.header for group in table.groups for cell in group.defined)]))
     named = [name for header in headers for name in ([header, f"{header} low", f"{header} high"] if intervals else [header])]
-    head = ["benchmark", "fingerprint", "protocol", "track", "slice", "rank", "rank range", "model"]
-    writer.writerow([*head, *map(_plain, named), "mean rank", "clips", "note"])
+    head = ["benchmark", "fingerprint", "protocol", "track", "slice", "rank", "rank range", "model", "mean rank"]
+    writer.writerow([*head, *map(_plain, named), "clips", "note"])
     for group in table.groups:
         names = [_plain(name) for name in (group.benchmark, group.fingerprint[:12], group.protocol, group.track, group.slice)]
         for row in group.rows:
             cells = {column.header: cell for column in group.defined if (cell := row.summary.cell(column.column))}
             values = [value for header in headers for value in _wide(row, cells.get(header), intervals)]
             place = [row.place or "", _plain(range_text(row.places))]
-            writer.writerow([*names, *place, _plain(row.label), *values, mean_text(row), clips_text(row), _plain(row.reason)])
+            writer.writerow([*names, *place, _plain(row.label), mean_text(row), *values, clips_text(row), _plain(row.reason)])
     return text.getvalue()
 
 

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable, Sequence
 
 from vpbench.results import Cell
-from vpbench.table_text import ENDS, UNDER_SAMPLED, clips_text, mean_text, notes, one_line, place_text, range_text, short
+from vpbench.table_text import (
+    ENDS,
+    UNDER_SAMPLED,
+    clips_text,
+    mean_text,
+    notes_by_group,
+    one_line,
+    place_text,
+    range_text,
+    short,
+    with_commands,
+)
 from vpbench.tables import Group, Row, Table
 
 STYLE = """\
@@ -39,39 +51,41 @@ PAGE = """\
 """
 
 
-def html_page(table: Table, intervals: bool = True) -> str:
+def html_page(table: Table, intervals: bool = True, columns: Sequence[str] = ()) -> str:
     """All tables on one page; best bold, second best underlined, unranked rows last with the reason, signatures behind a fold.
 
     Args:
         table: what to write.
         intervals: show the ends of each interval below its value.
+        columns: see ``Options``.
     """
-    return PAGE.format(style=STYLE, sections="".join(_section(group, intervals) for group in table.groups))
+    notes = notes_by_group(table, intervals, columns, ENDS)
+    sections = (_section(group, group.chosen(columns), found, intervals) for group, found in zip(table.groups, notes, strict=True))
+    return PAGE.format(style=STYLE, sections="".join(sections))
 
 
-def _section(group: Group, intervals: bool) -> str:
-    columns = group.defined
+def _section(group: Group, columns: Sequence[Cell], notes: Sequence[str], intervals: bool) -> str:
     headers = "".join(f'<th scope="col">{escape(short(column.header))}</th>' for column in columns)
     signatures = dict.fromkeys(cell.signature for row in group.rows for cell in row.summary.cells if cell.value is not None)
     lines = [
         f"<h2>{escape(short(group.title))}</h2>",
         f'<p class="dim">Benchmark fingerprint {escape(group.fingerprint[:12])}.</p>',
         '<div class="scroll"><table>',
-        f'<thead><tr><th scope="col">rank</th><th scope="col" class="name">model</th>{headers}'
-        '<th scope="col">mean rank</th><th scope="col">clips</th><th scope="col" class="note">note</th></tr></thead>',
+        f'<thead><tr><th scope="col">rank</th><th scope="col" class="name">model</th><th scope="col">mean rank</th>{headers}'
+        '<th scope="col">clips</th><th scope="col" class="note">note</th></tr></thead>',
         "<tbody>",
         *(_row(group, row, columns, intervals) for row in group.rows),
         "</tbody>",
         "</table></div>",
-        *_list(notes(group, intervals, ENDS)),
+        *_list(notes),
         "<details><summary>Signatures</summary>",
-        *_list(list(signatures)),
+        *_list(signatures),
         "</details>",
     ]
     return "\n".join([*lines, ""])
 
 
-def _row(group: Group, row: Row, columns: list[Cell], intervals: bool) -> str:
+def _row(group: Group, row: Row, columns: Sequence[Cell], intervals: bool) -> str:
     name = short(row.label)
     full = "" if name == row.label else f' title="{escape(row.label)}"'
     dim = ' class="dim"' if row.reason else ""
@@ -80,7 +94,7 @@ def _row(group: Group, row: Row, columns: list[Cell], intervals: bool) -> str:
     mean = mean_text(row) + (f"<small>{ends[0]:.2f} to {ends[1]:.2f}</small>" if ends and intervals else "")
     return (
         f"<tr{dim}><td>{place_text(row)}</td>"
-        f'<th scope="row" class="name"{full}><bdi>{escape(name)}</bdi></th>{cells}<td>{mean}</td><td>{clips_text(row)}</td>'
+        f'<th scope="row" class="name"{full}><bdi>{escape(name)}</bdi></th><td>{mean}</td>{cells}<td>{clips_text(row)}</td>'
         f'<td class="note">{escape(row.reason)}</td></tr>'
     )
 
@@ -97,8 +111,9 @@ def _value(group: Group, row: Row, column: Cell, intervals: bool) -> str:
     return text + ("" if ends is None else "<small>{} to {}</small>".format(*(f"{end * cell.scale:.{cell.digits}f}" for end in ends)))
 
 
-def _list(lines: list[str]) -> list[str]:
-    return ["<ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"] if lines else []
+def _list(lines: Iterable[str]) -> list[str]:
+    items = [f"<li>{with_commands(line, escape, '<code>{}</code>'.format)}</li>" for line in lines]
+    return ["<ul>", *items, "</ul>"] if items else []
 
 
 def escape(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from vpbench.results import Cell
 from vpbench.table_text import (
@@ -11,11 +12,12 @@ from vpbench.table_text import (
     half_mean_text,
     half_text,
     mean_text,
-    notes,
+    notes_by_group,
     one_line,
     place_text,
     range_text,
     short,
+    with_commands,
 )
 from vpbench.tables import Group, Row, Table
 
@@ -41,31 +43,38 @@ SPECIALS = {
 }
 
 
-def latex(table: Table, intervals: bool = True) -> str:
-    """One ``tabular`` per table; best bold, second best underlined, unranked rows below a rule with the reason.
+def latex(table: Table, intervals: bool = True, columns: Sequence[str] = ()) -> str:
+    """One ``tabular`` per table, its notes below in small print.
+
+    Best bold, second best underlined, unranked rows below a rule with the reason.
 
     Args:
         table: what to write.
         intervals: add half the width of each interval to values.
+        columns: see ``Options``; by default only those of the mean rank, because a page has no room for more.
     """
-    return HEAD + "\n".join(_tabular(group, intervals) for group in table.groups)
+    notes = notes_by_group(table, intervals, columns, few=True)
+    chosen = [group.chosen(columns) if columns else group.leading or group.defined for group in table.groups]
+    return HEAD + "\n".join(_tabular(*part, intervals) for part in zip(table.groups, chosen, notes, strict=True))
 
 
-def _tabular(group: Group, intervals: bool) -> str:
-    columns = group.defined
+def _tabular(group: Group, columns: Sequence[Cell], notes: Sequence[str], intervals: bool) -> str:
     lines = [f"% {_comment(group.title)} · {_comment(group.fingerprint[:12])}"]
     lines.append("\\begin{tabular}{rl" + "r" * (len(columns) + 2) + "l}")
-    header = ["rank", "model", *(short(c.header) for c in columns), "mean rank", "clips", "note"]
+    header = ["rank", "model", "mean rank", *(short(c.header) for c in columns), "clips", "note"]
     lines += ["\\toprule", " & ".join(map(escape, header)) + " \\\\", "\\midrule"]
     for index, row in enumerate(group.rows):
         if index and row.reason and not group.rows[index - 1].reason:
             lines.append("\\midrule")
         mean = mean_text(row) + (_half(half_mean_text(row)) if intervals else "")
         cells = [_value(group, row, column, intervals) for column in columns]
-        line = [_ranks(place_text(row)), escape(short(row.label)), *cells, mean, clips_text(row), escape(short(row.reason))]
+        line = [_ranks(place_text(row)), escape(short(row.label)), mean, *cells, clips_text(row), escape(short(row.reason))]
         lines.append(" & ".join(line) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}"]
-    lines += [f"% {_comment(note)}" for note in notes(group, intervals)]
+    if notes:
+        lines += ["\\par\\smallskip\\begingroup\\footnotesize\\raggedright"]
+        lines += [with_commands(note, escape, lambda command: f"\\texttt{{{escape(command)}}}") for note in notes]
+        lines += ["\\par\\endgroup"]
     return "\n".join([*lines, ""])
 
 

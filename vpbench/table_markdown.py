@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 
 from vpbench.results import Cell
 from vpbench.table_text import (
@@ -12,39 +13,42 @@ from vpbench.table_text import (
     half_mean_text,
     half_text,
     mean_text,
-    notes,
+    notes_by_group,
     one_line,
     place_text,
     range_text,
     short,
+    with_commands,
 )
 from vpbench.tables import Group, Row, Table
 
 
-def markdown(table: Table, intervals: bool = True) -> str:
+def markdown(table: Table, intervals: bool = True, columns: Sequence[str] = ()) -> str:
     """One section per table; best bold, second best underlined, unranked rows last with the reason; signatures at the end.
 
     Args:
         table: what to write.
         intervals: add half the width of each interval (``± 0.42``) to values.
+        columns: see ``Options``.
     """
-    return "\n".join(_section(group, intervals) for group in table.groups)
+    notes = notes_by_group(table, intervals, columns)
+    sections = zip(table.groups, notes, strict=True)
+    return "\n".join(_section(group, group.chosen(columns), found, intervals) for group, found in sections)
 
 
-def _section(group: Group, intervals: bool) -> str:
-    columns = group.defined
+def _section(group: Group, columns: Sequence[Cell], notes: Sequence[str], intervals: bool) -> str:
     lines = [f"### {escape(short(group.title))}", "", f"Benchmark fingerprint {escape(group.fingerprint[:12])}.", ""]
-    header = ["rank", "model", *(short(c.header) for c in columns), "mean rank", "clips", "note"]
+    header = ["rank", "model", "mean rank", *(short(c.header) for c in columns), "clips", "note"]
     lines += ["| " + " | ".join(escape(name) for name in header) + " |"]
     lines += ["|" + "|".join(["--:", ":--", *["--:"] * (len(columns) + 2), ":--"]) + "|"]
     for row in group.rows:
         cells = [_value(group, row, column, intervals) for column in columns]
         mean = mean_text(row) + (_half(half_mean_text(row)) if intervals else "")
-        line = [place_text(row), escape(short(row.label)), *cells, mean, clips_text(row), escape(row.reason)]
+        line = [place_text(row), escape(short(row.label)), mean, *cells, clips_text(row), escape(row.reason)]
         lines.append("| " + " | ".join(line) + " |")
     lines.append("")
-    if found := notes(group, intervals):
-        lines += [*(f"* {escape(note)}" for note in found), ""]
+    if notes:
+        lines += [*(f"* {with_commands(note, escape, '`{}`'.format)}" for note in notes), ""]
     lines += ["<details><summary>Signatures</summary>", ""]
     signatures = dict.fromkeys(cell.signature for row in group.rows for cell in row.summary.cells if cell.value is not None)
     lines += [f"* {escape(signature)}" for signature in signatures]

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vpbench import statistics
 from vpbench.results import Cell
+from vpbench.slices import NO_VALUES, OF_SET
 from vpbench.statistics import ALPHA, LEVEL, POWER, RESAMPLES
 
 if TYPE_CHECKING:
     from vpbench.rankings import ColumnRanking, Range
-    from vpbench.tables import Group, Row
+    from vpbench.tables import Group, Row, Table
 
 LONGEST = 80  # characters of a name in people's forms; machine forms hold all of it
 JOINERS = "\u200c\u200d"  # format characters that are part of words and emoji
 UNDER_SAMPLED = "†"
+ALL_COLUMNS = "all"  # of Options.columns
+OF_SLICES = (OF_SET, NO_VALUES)  # why a slice has no value where the whole has one
+COMMAND = re.compile(r"`(vpbench [\w ./:=,+-]+)`")  # in a note; nothing in it needs escaping in HTML and in code of Markdown
 
 
 def one_line(text: str) -> str:
@@ -34,6 +38,21 @@ def short(text: str) -> str:
     while end and unicodedata.combining(end[0]):
         end = end[1:]
     return f"{start}…{end}"
+
+
+def with_commands(text: str, escape: Callable[[str], str], code: Callable[[str], str]) -> str:
+    """A note in some form: its commands as code, all the rest escaped.
+
+    >>> with_commands("a_b; `vpbench run` now", str.upper, "<{}>".format)
+    'A_B; <vpbench run> NOW'
+    """
+
+    def around(part: str) -> str:
+        words = part.strip()  # escaping cuts the spaces at the ends
+        return part.replace(words, escape(words), 1) if words else part
+
+    parts = COMMAND.split(one_line(text))
+    return "".join(code(part) if index % 2 else around(part) for index, part in enumerate(parts))
 
 
 def range_text(ranks: Range | None) -> str:
@@ -72,21 +91,47 @@ HALF = "± is half the width of the {level} interval ({how}); the ends are in le
 ENDS = "Below a value stand the ends of its {level} interval ({how})."
 
 
-def notes(group: Group, intervals: bool, shown: str = HALF) -> list[str]:
+def notes(group: Group, intervals: bool, shown: str = HALF, columns: Container[str] | None = None) -> list[str]:
     """Footnotes of a table, in plain text: what its values leave out, what its noise means, what more clips would show.
 
     Args:
         group: the table.
         intervals: whether the form shows intervals.
         shown: how it does, ``HALF`` or ``ENDS``.
+        columns: names of the columns that the notes are for; None for all.
     """
-    return [*_of_noise(group, shown if intervals else ""), *_power(group), *_of_values(group)]
+    every = [cell for cell in group.columns if columns is None or cell.column in columns]
+    return [*_of_noise(group, every, shown if intervals else ""), *_power(group, every), *_of_values(group, every)]
 
 
-def _of_noise(group: Group, shown: str) -> list[str]:
+def notes_by_group(table: Table, intervals: bool, names: Sequence[str], shown: str = HALF, few: bool = False) -> list[list[str]]:
+    """Footnotes of every table of one file; what is absent for lack of weights is told once, under the first table that it is true of.
+
+    Args:
+        table: all tables.
+        intervals: see ``notes``.
+        names: the columns, see ``Group.chosen``; empty for all.
+        shown: see ``notes``.
+        few: without names, only the columns of the mean rank.
+    """
+    told: set[str] = set()
     found = []
-    resampled = any(cell.average != "set" and any(cell.column in row.intervals for row in group.rows) for cell in group.defined)
-    sets = any(cell.average == "set" and any(cell.column in row.intervals for row in group.rows) for cell in group.defined)
+    for group in table.groups:
+        columns: set[str] | None = None
+        if names and ALL_COLUMNS not in names:
+            columns = {cell.column for cell in group.columns if cell.column in names or cell.metric in names}
+        elif few and not names and group.leading:
+            columns = set(group.counted)
+        once = {line for line in _absences(group, columns) if not line.endswith(tuple(f": {reason}." for reason in OF_SLICES))}
+        found.append([line for line in notes(group, intervals, shown, columns) if line not in told])
+        told |= once
+    return found
+
+
+def _of_noise(group: Group, columns: Sequence[Cell], shown: str) -> list[str]:
+    found = []
+    resampled = any(cell.average != "set" and any(cell.column in row.intervals for row in group.rows) for cell in columns)
+    sets = any(cell.average == "set" and any(cell.column in row.intervals for row in group.rows) for cell in columns)
     if shown and (resampled or sets):
         how = []
         if resampled:
@@ -94,7 +139,11 @@ def _of_noise(group: Group, shown: str) -> list[str]:
         if sets:
             how.append("jackknife over clips for values of whole sets")
         found.append(shown.format(level=f"{LEVEL:.0%}", how="; ".join(how)))
-    if any(range_text(ranks) for row in group.rows for ranks in row.ranges.values()):
+    if any(len(row.summary.clips) == 1 for row in group.rows if not row.reason):
+        if any(row.places for row in group.rows):
+            found.append("There is one clip, and nothing can be said about noise: ranges hold every rank.")
+        return found
+    if any(range_text(row.ranges.get(cell.column)) for row in group.rows for cell in columns):
         found.append(
             "A range such as 1-2 beside a value holds the ranks that are possible within the noise (paired t-test over clips, "
             f"{ALPHA:.0%}, Holm's correction over neighbours); bold and underlined are the best and second best value all the same."
@@ -105,16 +154,18 @@ def _of_noise(group: Group, shown: str) -> list[str]:
             for name in group.counted
             if any((c := row.summary.cell(name)) and c.average == "set" and c.value is not None for row in group.rows)
         ]
-        fixed = f"; {', '.join(constant)} cannot be resampled and keep their rank" if constant else ""
+        keep = "keep their ranks" if len(constant) > 1 else "keeps its rank"
+        fixed = f"; {', '.join(constant)} cannot be resampled and {keep}" if constant else ""
         found.append(
             f"The rank is the place by the mean rank; a range holds the places that the middle {LEVEL:.0%} of resampled clips give{fixed}."
         )
     return found
 
 
-def _power(group: Group) -> list[str]:
+def _power(group: Group, columns: Sequence[Cell]) -> list[str]:
     """Of each column in the mean rank: how many clips would tell the first neighbours apart that the noise does not."""
-    rankings = {ranking.cell.column: ranking for ranking in group.rankings}
+    names = {cell.column for cell in columns}
+    rankings = {ranking.cell.column: ranking for ranking in group.rankings if ranking.cell.column in names}
     lines = [line for name in group.counted if name in rankings and (line := _power_line(group, rankings[name]))]
     if not lines:
         return []
@@ -139,13 +190,13 @@ def _power_line(group: Group, ranking: ColumnRanking) -> str:
     return f"to see {seen} between {one} and {other} you need {clips} (here {pair.n})"
 
 
-def _of_values(group: Group) -> list[str]:
+def _of_values(group: Group, columns: Sequence[Cell]) -> list[str]:
     defined = {cell.column for cell in group.defined}
     found = []
-    for cap, columns in _caps(group).items():
-        found.append(f"A clip's value is capped at {cap} in {', '.join(columns)}.")
+    for cap, capped in _caps([cell for cell in group.defined if cell.column in {column.column for column in columns}]).items():
+        found.append(f"A clip's value is capped at {cap} in {', '.join(capped)}.")
     exact: dict[tuple[tuple[str, int], ...], list[str]] = {}
-    for column in group.columns:
+    for column in columns:
         cells = [(short(row.label), cell) for row in group.rows if (cell := row.summary.cell(column.column))]
         reasons = "; ".join(sorted({reason for _, cell in cells for _, reason in cell.excluded if reason}))
         why = f": {reasons}" if reasons else ""
@@ -165,21 +216,22 @@ def _of_values(group: Group) -> list[str]:
             found.append(f"{UNDER_SAMPLED} {column.column} is under-sampled: {numbers}.")
         if unranked := sorted({cell.unranked for _, cell in cells if cell.unranked}):
             found.append(f"{column.column} is not ranked: {'; '.join(unranked)}.")
-    for counts, columns in exact.items():
+    for counts, equal in exact.items():
         rows = ", ".join(f"{count} ({label})" for label, count in counts)
-        found.append(f"{', '.join(columns)}: frames that equal the reference exactly: {rows}.")
-    return found + _absences(group)
+        found.append(f"{', '.join(equal)}: frames that equal the reference exactly: {rows}.")
+    return found + _absences(group, {cell.column for cell in columns})
 
 
-def _absences(group: Group) -> list[str]:
+def _absences(group: Group, columns: Container[str] | None) -> list[str]:
     absences: dict[tuple[str, str], list[str]] = {}
     for row in group.rows:
-        for metric, reason in absent_metrics({cell.column: cell.absent for cell in row.summary.cells if cell.absent}).items():
+        absent = {cell.column: cell.absent for cell in row.summary.cells if cell.absent and (columns is None or cell.column in columns)}
+        for metric, reason in absent_metrics(absent).items():
             absences.setdefault((metric, reason), []).append(short(row.label))
     found = []
     for (metric, reason), rows in absences.items():
         who = "" if len(rows) == len(group.rows) else f" for {', '.join(rows)}"
-        found.append(f"{metric} is absent{who}: {reason}.")
+        found.append(f"{metric} {'are' if ', ' in metric else 'is'} absent{who}: {reason}.")
     return found
 
 
@@ -196,10 +248,10 @@ def absent_metrics(absent: Mapping[str, str]) -> dict[str, str]:
     return {", ".join(f"{metric}[{', '.join(found)}]" for metric, found in metrics.items()): reason for reason, metrics in reasons.items()}
 
 
-def _caps(group: Group) -> dict[str, list[str]]:
+def _caps(columns: Sequence[Cell]) -> dict[str, list[str]]:
     """Columns by the cap on a clip's value that their signature names (``cap=100``)."""
     caps: dict[str, list[str]] = {}
-    for cell in group.defined:
+    for cell in columns:
         if (cap := cap_of(cell)) is not None:
             caps.setdefault(f"{cap:g} {cell.unit}".strip(), []).append(cell.column)
     return caps

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from vpbench.rankings import Clips, ColumnRanking, Interval, MeanRank, Range, intervals, mean_rank, rank_column
 from vpbench.results import Cell, Summary, load_summaries, order
 from vpbench.slices import check_dimensions, slices
+from vpbench.table_text import ALL_COLUMNS, one_line, place_text
 from vpbench.table_text import absent_metrics as absent_metrics
-from vpbench.table_text import one_line, place_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,6 +100,18 @@ class Group:
         return list(dict.fromkeys(name for row in self.rows for name in row.summary.mean_rank))
 
     @functools.cached_property
+    def leading(self) -> list[Cell]:
+        """Of these, the columns of the mean rank, in the protocol's order."""
+        return [cell for name in self.counted for cell in self.defined if cell.column == name]
+
+    def chosen(self, names: Sequence[str]) -> list[Cell]:
+        """Columns with values as ``Options.columns`` chooses them; by default all, those of the mean rank first."""
+        if not names or ALL_COLUMNS in names:
+            return [*self.leading, *(cell for cell in self.defined if cell.column not in self.counted)]
+        found = {cell.column: cell for name in names for cell in self.defined if name in (cell.column, cell.metric)}
+        return list(found.values())
+
+    @functools.cached_property
     def _best(self) -> dict[str, list[int]]:
         """By column that two rows or more are ranked in: the ranks that occur, the best first."""
         ranks: dict[str, list[int]] = {}
@@ -131,11 +143,14 @@ class Options:
         by: slices to show after each table, see ``vpbench.slices.DIMENSIONS``.
         intervals: whether people's forms show the intervals (machine forms always do).
         pairs: whether the differences of all pairs of models are written too.
+        columns: of Markdown, HTML and LaTeX: names of metrics or columns in this order, or ``all``; empty for all in Markdown and HTML,
+            and those of the mean rank in LaTeX.
     """
 
     by: tuple[str, ...] = ()
     intervals: bool = True
     pairs: bool = False
+    columns: tuple[str, ...] = ()
 
 
 def rank(summaries: Iterable[Summary], by: Sequence[str] = ()) -> Table:
@@ -266,19 +281,40 @@ def _difference(basis: Basis, usual: Basis) -> str:
     return ""
 
 
+def check_columns(summaries: Iterable[Summary], names: Sequence[str]) -> None:
+    """Refuse what no summary has.
+
+    Raises:
+        ConfigError: neither a metric, nor a column, nor ``all``; suggests the nearest and lists all.
+    """
+    if not names:
+        return
+    known = {ALL_COLUMNS, *(name for summary in summaries for cell in summary.cells for name in (cell.metric, cell.column))}
+    for name in names:
+        if name not in known:
+            from vpbench.configuration import unknown_name
+
+            raise unknown_name("--columns", name, known)
+
+
 def table_files(table: Table, options: Options) -> dict[str, str]:
-    """The files of a leaderboard by name: the same rows in every form, and the options they were made with (in ``leaderboard.json``)."""
+    """The files of a leaderboard by name: the same rows in every form, and the options they were made with (in ``leaderboard.json``).
+
+    Raises:
+        ConfigError: a column that no row has.
+    """
     from vpbench.table_formats import json_text, pairs_csv, tidy_csv, wide_csv
     from vpbench.table_html import html_page
     from vpbench.table_latex import latex
     from vpbench.table_markdown import markdown
 
+    check_columns((row.summary for group in table.groups for row in group.rows), options.columns)
     files = {
         "leaderboard.csv": tidy_csv(table),
-        "leaderboard.html": html_page(table, options.intervals),
+        "leaderboard.html": html_page(table, options.intervals, options.columns),
         "leaderboard.json": json_text(table, options),
-        "leaderboard.md": markdown(table, options.intervals),
-        "leaderboard.tex": latex(table, options.intervals),
+        "leaderboard.md": markdown(table, options.intervals, options.columns),
+        "leaderboard.tex": latex(table, options.intervals, options.columns),
         "leaderboard_wide.csv": wide_csv(table, options.intervals),
     }
     return {**files, PAIRS: pairs_csv(table)} if options.pairs else files
@@ -290,7 +326,7 @@ def write_tables(runs: Sequence[Path], out: Path, options: Options | None = None
     Equal runs give equal bytes, in whatever order their folders are named. A ``pairs.csv`` of earlier options is removed.
 
     Raises:
-        ConfigError: an unknown slice.
+        ConfigError: an unknown slice or column.
         DataError: see ``load_summaries``.
         StorageError: ``out`` cannot be written.
     """
@@ -319,14 +355,14 @@ def print_table(table: Table, console: Console) -> None:
 
     unlimited = console.options.update(width=NO_LIMIT)
     for group in table.groups:
-        few = [cell for cell in group.defined if cell.column in group.counted] or group.defined
+        few = group.leading or group.defined
         short = _grid(group, few, stacked=False)
         if not console.is_terminal:
             for line in console.render_lines(short, unlimited, pad=False):
                 text = "".join(segment.text for segment in line).rstrip()
                 console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
             continue
-        fitting = [_grid(group, group.defined, stacked=False), short]
+        fitting = [_grid(group, group.chosen(()), stacked=False), short]
         fitting = [grid for grid in fitting if Measurement.get(console, unlimited, grid).maximum <= console.width]
         if fitting:
             console.print(fitting[0])
