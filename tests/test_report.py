@@ -125,6 +125,7 @@ def test_the_command_says_what_it_did(runs: Path, tmp_path: Path, capsys: pytest
     [
         (["--clips", "nowhere"], "--clips: 'nowhere' is unknown"),
         (["--clips", "0"], "at least 1"),
+        (["--clips", "-3"], "--clips -3: give a number of clips, at least 1, or names."),
         (["--models", "gray"], "Did you mean 'grey'?"),
         (["--track", "cooked"], "Valid: composite, raw"),
         (["--protocol", "standard"], "Valid: pixels"),
@@ -354,6 +355,16 @@ def test_worst_clips_come_first(tmp_path: Path) -> None:
     make("b", psnr(values=[24.0, None, 11.0, 14.0]))
     make("floor", psnr(values=[1.0, 2.0, 99.0, 99.0]), ranked=False)
     assert section(tmp_path).clips == ["clip2", "clip0", "clip3", "clip1"]  # the one without a value at the end
+
+
+def test_the_first_page_names_the_benchmark_and_the_worst_values(tmp_path: Path) -> None:
+    make = Runs(tmp_path)
+    make("a", psnr(values=[20.0, 10.0]))
+    make("b", psnr(values=[24.0, 11.0]))
+    index = write_report([tmp_path], tmp_path / "out").index.read_text()
+    (group,) = rank(load_summaries([tmp_path])).groups
+    assert f"<h1>Report: <bdi>{group.benchmark}</bdi></h1>" in index
+    assert re.findall(r'<span class="value">(.*?)</span>', index) == ["10.50 dB", "22.00 dB"]
 
 
 def test_lower_is_better_turns_the_order(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.browser.chromium import NoBrowserError, chromium
 from tests.browser.numbered import config
 from tests.conftest import pixels
+from tests.summaries import Runs, clip_names, psnr
 from vpbench.cli import main
 from vpbench.running import Run
 
@@ -84,6 +86,23 @@ def fast_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sizes_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Clips of unusual sizes."""
     return made(tmp_path_factory.mktemp("sizes"), _target_="tests.browser.numbered.Sizes")
+
+
+@pytest.fixture(scope="session")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of twelve models, nine of them nearly the same in quality and seconds."""
+    folder = tmp_path_factory.mktemp("crowd")
+    make = Runs(folder)
+    for index in range(12):
+        spread = 0.01 if index < 9 else 1.0
+        run = make(f"model{index:02}", psnr(values=[20 + spread * index, 22 + spread * index]))
+        (run / "run.json").write_text('{"config": {"benchmark": {}}, "clips": {}}')
+        (run / "clips").mkdir()
+        for clip in clip_names(2):
+            record = {"seconds": 10 + spread * index, "properties": {"frames": 100}}
+            (run / "clips" / f"{clip}.json").write_text(json.dumps(record))
+    assert main(["report", str(folder), "-o", str(folder / "report")]) == 0
+    return folder / "report"
 
 
 def made(folder: Path, **benchmark: Any) -> Path:

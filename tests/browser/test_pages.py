@@ -249,7 +249,7 @@ def test_the_values_beside_the_curves_are_those_of_the_run(report: Path, open_pa
         lines = (run / "scores" / "pixels-raw" / "frames" / "moving.csv").read_text().splitlines()
         row = dict(zip(lines[0].split(","), lines[2].split(","), strict=True))
         shown = page.locator(f"figure[data-name={model}] .now").inner_text()
-        assert shown == f"psnr[hole] {float(row['psnr[hole]']):.2f}"
+        assert shown == f"psnr[hole], this frame: {float(row['psnr[hole]']):.2f} dB"
 
 
 def test_wipe_shows_both_sides(report: Path, open_page: Open) -> None:
@@ -329,9 +329,44 @@ def test_the_index_has_no_media(report: Path, open_page: Open) -> None:
     page = open_page(report.parent / "index.html")
     assert page.locator("video, img").count() == 0
     assert page.locator("table.ranking tbody tr").count() == 3
-    page.wait_for_function("document.querySelectorAll('.pareto circle').length === 3")
+    page.wait_for_function("document.querySelectorAll('.pareto .point').length === 3")
     page.get_by_role("link", name="All clips, worst first").click()
     page.wait_for_function("document.querySelectorAll('#clips tbody tr').length === 3")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_number_stands_on_its_point_or_at_the_end_of_a_line(crowd: Path, open_page: Open, width: int) -> None:
+    """Twelve models, most of them nearly the same: no number lies on another one or on another model's point, and the list names them."""
+    page = open_page(crowd / "index.html", width=width)
+    page.wait_for_selector(".pareto .point")
+    found = page.evaluate(
+        """[...document.querySelectorAll('.pareto .point')].map((point) => {
+          const circles = [...point.querySelectorAll('circle')].map((c) => [Number(c.getAttribute('cx')), Number(c.getAttribute('cy'))]);
+          return { dot: circles[0], number: circles.at(-1), text: point.querySelector('text').textContent,
+            lines: point.querySelectorAll('line').length };
+        })"""
+    )
+    assert [one["text"] for one in found] == [str(place + 1) for place in range(12)]
+    numbers, dots = (np.array([one[what] for one in found]) for what in ("number", "dot"))
+    apart = np.linalg.norm(numbers[:, None] - numbers[None], axis=2) + 99 * np.eye(12)
+    assert apart.min() >= 16
+    to_dots = np.linalg.norm(numbers[:, None] - dots[None], axis=2)
+    assert (to_dots + 99 * np.eye(12)).min() >= 11
+    assert [one["lines"] for one in found] == [int(moved) for moved in np.diag(to_dots) > 0]
+    assert any(one["lines"] for one in found)
+    listed = page.locator(".pareto .key li").all_inner_texts()
+    assert [text.split()[0] for text in listed] == page.locator("table.ranking tbody th bdi").all_inner_texts()
+    assert all(" dB, " in text for text in listed)
+
+
+def test_an_exact_frame_and_its_clip_say_the_same(report: Path, open_page: Open) -> None:
+    page = open_page(clip_page(report, "moving"))
+    all_show(page, 0)
+    page.locator("#metric").select_option("psnr[background]")
+    assert page.locator("figure[data-name=dark] .now").inner_text() == "psnr[background], this frame: 100.00 dB (cap)"
+    assert "capped at 100 dB" in page.locator("#cap").inner_text()
+    page.locator("#metric").select_option("mae[hole]")
+    assert page.locator("#cap").inner_text() == ""
 
 
 def test_worst_clips_come_first_for_the_chosen_model(report: Path, open_page: Open) -> None:
@@ -366,6 +401,11 @@ def test_two_models_are_compared_clip_by_clip(report: Path, open_page: Open) -> 
     page.locator("#b").select_option(label="grey")
     assert page.locator("#losses tbody tr th").first.inner_text() == "moving"
     assert page.locator("#bars rect").count() == 2
+    assert " dB, 95 % interval" in page.locator("#verdict").inner_text()
+    assert page.locator("#bars rect").last.get_attribute("aria-label").startswith("moving: −")
+    drawn = page.locator("#bars text").all_text_contents()
+    assert {"A − B, psnr[hole] (dB) ↑", "moving"} <= set(drawn)
+    assert page.locator("#losses-hint").inner_text() == "All of the clips on which A is worse: 2 of 2."
     page.locator("#losses a").first.click()
     all_show(page, 0)
     assert page.locator("#panes figcaption").all_inner_texts() == ["dark", "grey"]

@@ -41,9 +41,9 @@ def _report(options: argparse.Namespace) -> int:
     from vpbench.errors import ConfigError
     from vpbench.report.pages import Selection, write_report
 
-    clips: int | tuple[str, ...] = int(options.clips) if options.clips.isdecimal() else _names(options.clips)
-    if clips == 0:
-        raise ConfigError("--clips 0: give a number of clips, at least 1, or names.")
+    clips: int | tuple[str, ...] = int(options.clips) if options.clips.removeprefix("-").isdecimal() else _names(options.clips)
+    if isinstance(clips, int) and clips < 1:
+        raise ConfigError(f"--clips {clips}: give a number of clips, at least 1, or names.")
     selection = Selection(clips, _names(options.models), _names(options.track), _names(options.protocol))
     with progress_bar("report") as progress:
         report = write_report(options.runs, options.out, selection, progress)

@@ -133,14 +133,20 @@ class Section:
 
     @functools.cached_property
     def clips(self) -> list[str]:
-        """The clips, worst first: by the mean over the ranked rows (over all, where none is ranked) of the main column."""
+        """The clips, worst first: by ``means``."""
         if self.main_column is None:
             return self.all_clips
+        sign = 1.0 if self.main_column.direction == "higher" else -1.0
+        return sorted(self.all_clips, key=lambda clip: (math.isnan(self.means[clip]), sign * self.means[clip], clip))
+
+    @functools.cached_property
+    def means(self) -> dict[str, float]:
+        """Of each clip: the main column's mean over the ranked rows (over all, where none is ranked); nan where undefined."""
+        if self.main_column is None:
+            return {}
         values = self.values(self.main_column.column)
         ranked = [index for index, row in enumerate(self.rows) if not row.reason] or list(range(len(self.rows)))
-        sign = 1.0 if self.main_column.direction == "higher" else -1.0
-        badness = {clip: _mean(sign * values[ranked, index]) for index, clip in enumerate(self.all_clips)}
-        return sorted(self.all_clips, key=lambda clip: (math.isnan(badness[clip]), badness[clip], clip))
+        return {clip: _mean(values[ranked, index]) for index, clip in enumerate(self.all_clips)}
 
     def values(self, column: str) -> Floats:
         """(rows, clips) of ``all_clips``: the value of each clip, nan where it has none."""

@@ -18,7 +18,7 @@ from vpbench.report.content import Section, number, slug
 from vpbench.report.players import ClipMedia, Media
 from vpbench.results import Cell, Summary, load_summaries
 from vpbench.storage import cannot_write, read_json, write_bytes, write_json
-from vpbench.table_text import place_text, range_text
+from vpbench.table_text import cap_of, place_text, range_text, short
 from vpbench.tables import rank
 from vpbench.version import __version__
 from vpbench.video import probe
@@ -137,7 +137,14 @@ class _Writer:
         )
         self.templates.globals.update(version=__version__, paged={section.slug: self._paged(section) for section in sections})
         self.templates.filters.update(
-            json=as_json, pareto=pareto_of, slug=slug, plain=plain_number, place=place_text, range=range_text, ends=ends_text
+            json=as_json,
+            pareto=pareto_of,
+            slug=slug,
+            plain=plain_number,
+            place=place_text,
+            range=range_text,
+            ends=ends_text,
+            value=value_text,
         )
 
     def write(self, progress: Progress) -> Report:
@@ -157,7 +164,8 @@ class _Writer:
                 done += 1
                 progress(clip, done, total)
             self._note(section, missing)
-        self._page("index.html", "index.html", sections=self.sections, notes=self.report.notes, worst=WORST)
+        benchmarks = ", ".join(dict.fromkeys(short(section.group.benchmark) for section in self.sections))
+        self._page("index.html", "index.html", sections=self.sections, benchmarks=benchmarks, notes=self.report.notes, worst=WORST)
         self._remove(former - self.pages)
         write_json(self.out / MANIFEST, {"vpbench": __version__, "pages": sorted(self.pages)})
         self.report.kept = len(self.media.used) - self.report.made
@@ -274,7 +282,8 @@ def as_json(value: Any) -> Markup:
 
 def column_of(cell: Cell) -> dict[str, Any]:
     """What scripts need to know of a column."""
-    return {"header": cell.header, "higher": cell.direction == "higher", "scale": cell.scale, "digits": cell.digits}
+    found = {"header": cell.header, "higher": cell.direction == "higher", "scale": cell.scale, "digits": cell.digits}
+    return {**found, "unit": unit_text(cell), "cap": cap_of(cell)}
 
 
 def values_of(section: Section, paged: set[str]) -> dict[str, Any]:
@@ -325,6 +334,16 @@ def cell_text(value: float | None, cell: Cell) -> str:
     if value is None or value != value:
         return ""
     return f"{value * cell.scale:.{cell.digits}f}".replace("inf", "∞")
+
+
+def unit_text(cell: Cell) -> str:
+    """What follows a value in people's scale: `` dB``, `` (x1000)``, or nothing."""
+    return (f" {cell.unit}" if cell.unit else "") + (f" (x{cell.scale:g})" if cell.scale != 1 else "")
+
+
+def value_text(value: float, cell: Cell) -> str:
+    """A value with its unit; a dash where it is undefined."""
+    return f"{cell_text(value, cell)}{unit_text(cell)}" if value == value else "–"
 
 
 def ends_text(interval: tuple[float, float], cell: Cell) -> str:

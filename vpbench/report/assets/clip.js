@@ -250,7 +250,14 @@
     line = svg("line", { class: "cursor", y1: top, y2: height - bottom });
     picture.append(line);
     chart.replaceChildren(picture);
+    const { cap, unit } = data.columns[metric];
+    byId("cap").textContent = cap === null ? "" : `Values are capped at ${cap * scale}${unit}, in the players' captions and in the table below; the curves leave gaps where a frame is exact.`;
     cursor();
+  }
+
+  function now(value, column) { // capped like the clip's value in the tables, so that both say the same of an exact frame
+    const capped = column.cap !== null && value !== null && real(value) > column.cap;
+    return text(capped ? column.cap : value, column) + (value === null ? "" : column.unit) + (capped ? " (cap)" : "");
   }
 
   function cursor() {
@@ -260,7 +267,7 @@
     line.dataset.frame = frame;
     for (const figure of grid.querySelectorAll("[data-model]")) {
       const values = data.curves[metric][Number(figure.dataset.model)] || [];
-      figure.querySelector(".now").textContent = values.length ? `${metric} ${text(values[frame] ?? null, data.columns[metric])}` : "";
+      figure.querySelector(".now").textContent = values.length ? `${metric}, this frame: ${now(values[frame] ?? null, data.columns[metric])}` : "";
     }
   }
 

@@ -67,14 +67,24 @@
       return sign > 0 ? { clips, difference, low, high } : { clips, difference: -difference, low: high === null ? null : -high, high: low === null ? null : -low };
     }
 
+    /* A difference is never shown as 0 where it is none. */
+    function signed(by, column) {
+      const plain = text(by, column), tiny = by !== 0 && !/[1-9∞]/.test(plain);
+      return (by > 0 ? "+" : "") + (tiny ? short(by * column.scale) : plain);
+    }
+
+    function counted(hint, rows, all, verb) {
+      byId(hint).textContent = !rows.length ? "" : `${rows.length > MOST ? `The first ${MOST}` : "All"} of the clips on which A is ${verb}: ${rows.length} of ${all}.`;
+    }
+
     function table(host, rows, column, empty) {
       if (!rows.length) return host.replaceChildren(element("tbody", {}, element("tr", {}, element("td", { class: "text" }, empty))));
       const hash = "#" + new URLSearchParams({ view: "wipe", left: `model ${byId("a").value}`, right: `model ${byId("b").value}` });
-      host.replaceChildren(head(["clip", "A", "B", "A − B"]), element("tbody", {}, ...rows.map((row) => element("tr", {},
+      host.replaceChildren(head(["clip", "A", "B", `A − B${column.unit && `,${column.unit}`}`]), element("tbody", {}, ...rows.map((row) => element("tr", {},
         clipName(row.clip, hash),
         element("td", {}, text(row.one, column)),
         element("td", {}, text(row.other, column)),
-        element("td", { class: row.good ? "win" : "loss" }, (row.by > 0 ? "+" : "") + text(row.by, column))))));
+        element("td", { class: row.good ? "win" : "loss" }, signed(row.by, column))))));
     }
 
     function draw() {
@@ -84,14 +94,16 @@
       const wins = rows.filter((row) => row.gain > 0), losses = rows.filter((row) => row.gain < 0).reverse();
       table(byId("wins"), wins.slice(0, MOST), column, "No clip on which A is better.");
       table(byId("losses"), losses.slice(0, MOST), column, "No clip on which A is worse.");
+      counted("wins-hint", wins, rows.length, "better");
+      counted("losses-hint", losses, rows.length, "worse");
       const found = interval(a, b, metric), parts = [];
       if (a === b) parts.push("A and B are the same model.");
       else if (!found) parts.push("No common clips with values of the same signature.");
       else {
-        const ends = finite(found.low) && finite(found.high) ? `, 95 % interval ${text(found.low, column, 1)} to ${text(found.high, column, 1)}` : "";
+        const ends = finite(found.low) && finite(found.high) ? `, 95 % interval ${text(found.low, column, 1)} to ${text(found.high, column, 1)}${column.unit}` : "";
         const clear = ends && found.low * found.high > 0;
         const better = (found.difference > 0) === column.higher ? "A" : "B";
-        parts.push(`A − B: ${text(found.difference, column, 1)}${ends}, over ${found.clips} clips: ` + (clear ? `${better} is better.` : "no clear difference."));
+        parts.push(`A − B: ${text(found.difference, column, 1)}${column.unit}${ends}, over ${found.clips} clips: ` + (clear ? `${better} is better.` : "no clear difference."));
       }
       if (data.values[metric]) parts.push(`A is better on ${wins.length}, worse on ${losses.length}, equal on ${rows.length - wins.length - losses.length} clips.`);
       else if (found) parts.push("This metric has one value for all clips, so there are no wins and losses.");
@@ -103,22 +115,33 @@
     let bars = [];
 
     function drawBars(width) {
-      const height = 200, left = 54, right = 6, top = 6, bottom = 8;
+      const left = 54, right = 6, top = 24, plot = 190, LETTER = 6.8, WIDEST = 120;
       const column = data.columns[byId("metric").value];
       const shown = bars.filter((row) => Number.isFinite(row.by));
+      const space = (width - left - right) / Math.max(shown.length, 1);
+      const names = shown.map((row) => (row.clip.name.length > 20 ? row.clip.name.slice(0, 19) + "…" : row.clip.name));
+      const longest = Math.max(0, ...names.map((name) => name.length)) * LETTER;
+      const upright = longest > space - 6, named = !upright || space >= 14; // names stand on end where they are wider than their slot
+      const bottom = !named ? 8 : upright ? longest + 12 : 24, height = top + plot + bottom;
       const scaled = shown.map((row) => row.by * column.scale);
       const [low, high] = range([0, ...scaled]);
       const y = (value) => top + ((height - top - bottom) * (high - value)) / (high - low);
-      const space = (width - left - right) / Math.max(shown.length, 1);
-      const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `A − B of ${shown.length} clips, best first` });
+      const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "list", "aria-label": `A − B of ${shown.length} clips, best first, ${column.header}` });
+      picture.append(svg("text", { class: "tick", x: 0, y: 12 }, `A − B, ${column.header}`));
       picture.append(...leftAxis(ticks(low, high, 4), y, left, width - right));
       shown.forEach((row, index) => {
         const end = y(scaled[index]), zero = y(0);
+        const told = `${row.clip.name}: ${signed(row.by, column)}${column.unit}`, thick = Math.max(Math.min(space * 0.8, WIDEST), 0.5);
+        const centre = left + (index + 0.5) * space, under = height - bottom + (upright ? 6 : 16);
         picture.append(svg("rect", {
-          class: row.good ? "bar-win" : "bar-loss", x: left + index * space + space * 0.1, width: Math.max(Math.min(space * 0.8, 40), 0.5),
-          y: Math.min(end, zero), height: Math.max(Math.abs(end - zero), 0.5),
-        }, svg("title", {}, `${row.clip.name}: ${text(row.by, column)}`)));
+          class: row.good ? "bar-win" : "bar-loss", x: centre - thick / 2, width: thick, y: Math.min(end, zero), height: Math.max(Math.abs(end - zero), 0.5),
+          role: "listitem", "aria-label": told,
+        }, svg("title", {}, told)));
+        if (named) picture.append(svg("text", upright
+          ? { class: "tick", transform: `translate(${centre + 4} ${under}) rotate(-90)`, "text-anchor": "end", "aria-hidden": "true" }
+          : { class: "tick", x: centre, y: under, "text-anchor": "middle", "aria-hidden": "true" }, names[index]));
       });
+      byId("bars-hint").textContent = `Best first; green where A is better.${named ? "" : " The name of a clip shows under the pointer."}`;
       byId("bars").replaceChildren(picture);
     }
 
@@ -128,9 +151,33 @@
 
   /* ---- quality against seconds ---- */
 
+  const NUMBER = 8; // radius of a point's number
+
+  /*
+   * Where the numbers of the points stand: on the point, or, where another number is in the way, near it at the end of a line. A number that
+   * moved lies on no other point, and nearer to its own than to any other where there is such a place.
+   */
+  function numbersAt(dots, box) {
+    const far = ([ax, ay], [bx, by]) => Math.hypot(ax - bx, ay - by), taken = [];
+    return dots.map((dot, index) => {
+      const others = dots.filter((_, other) => other !== index);
+      const free = (place) => taken.every((other) => far(place, other) >= 2 * NUMBER + 1);
+      const inside = ([px, py]) => px >= box.left + NUMBER && px <= box.right && py >= box.top && py <= box.bottom - NUMBER;
+      const around = [];
+      for (let ring = 2 * NUMBER + 3; ring < 16 * NUMBER; ring += NUMBER) {
+        for (let turn = 0; turn < 16; turn++) around.push([dot[0] + ring * Math.cos((turn * Math.PI) / 8), dot[1] + ring * Math.sin((turn * Math.PI) / 8)]);
+      }
+      const covers = (place) => others.some((other) => far(place, other) < NUMBER + 4);
+      const open = around.filter((place) => inside(place) && free(place) && !covers(place));
+      const chosen = free(dot) && !covers(dot) ? dot : open.find((place) => others.every((other) => far(place, dot) < far(place, other))) || open[0] || dot;
+      taken.push(chosen);
+      return chosen;
+    });
+  }
+
   function pareto(panel) {
     const data = JSON.parse(byId(panel.dataset.pareto).textContent), names = Object.keys(data.columns);
-    const select = panel.querySelector("select"), host = panel.querySelector(".chart"), hint = panel.querySelector("[data-hint]");
+    const select = panel.querySelector("select"), host = panel.querySelector(".chart"), hint = panel.querySelector("[data-hint]"), key = panel.querySelector("[data-key]");
     fill(select, names.map((name) => [name, data.columns[name].header]), data.main);
 
     function points() {
@@ -147,6 +194,7 @@
       const column = data.columns[select.value], { found, outside } = points();
       if (!found.length) {
         hint.textContent = "No model has both a value and recorded seconds.";
+        key.replaceChildren();
         return host.replaceChildren();
       }
       const height = 300, left = 54, right = 14, top = 10, bottom = 40;
@@ -176,27 +224,19 @@
       for (const { ranked, ends, x: seconds } of found) {
         if (ranked && ends.every(finite) && ends.length) picture.append(svg("line", { class: "whisker", x1: x(seconds), x2: x(seconds), y1: y(ends[0] * column.scale), y2: y(ends[1] * column.scale) }));
       }
-      const used = [], CROWDED = 26; // pixels: a name further from its point would seem to belong to another one
-      let nameless = 0;
-      for (const point of [...front, ...found.filter((one) => !front.includes(one))]) {
-        const label = point.label.length > 24 ? point.label.slice(0, 23) + "…" : point.label;
-        const [px, py] = [x(point.x), y(point.y * column.scale)], toLeft = px > left + (width - left - right) * 0.6;
-        const [from, to] = toLeft ? [px - 8 - 6.6 * label.length, px - 8] : [px + 8, px + 8 + 6.6 * label.length];
-        let at = py + 4;
-        while (used.some((other) => Math.abs(other.at - at) < 13 && other.from < to && from < other.to) && at > top + 13) at -= 13; // labels must not lie on each other
-        const crowded = py + 4 - at > CROWDED;
-        if (crowded) nameless++;
-        else used.push({ at, from, to });
-        const fade = point.ranked ? 1 : 0.55;
-        picture.append(
-          svg("circle", { cx: px, cy: py, r: 5, fill: point.ranked ? "var(--accent)" : "var(--soft)" }, svg("title", {}, `${point.label}: ${text(point.y, column)}, ${short(point.x)} s per frame`)),
-          svg("text", { x: toLeft ? px - 8 : px + 8, y: at, "text-anchor": toLeft ? "end" : "start", opacity: fade }, crowded ? "" : label));
-      }
+      const dots = found.map((point) => [x(point.x), y(point.y * column.scale)]);
+      numbersAt(dots, { left, top, right: width - right, bottom: height - bottom }).forEach(([nx, ny], index) => {
+        const point = found[index], [px, py] = dots[index], fill = point.ranked ? "var(--accent)" : "var(--soft)";
+        const parts = nx === px && ny === py ? [] : [svg("line", { class: "leader", x1: px, y1: py, x2: nx, y2: ny }), svg("circle", { cx: px, cy: py, r: 3.5, fill })];
+        picture.append(svg("g", { class: "point" }, svg("title", {}, point.label), ...parts,
+          svg("circle", { cx: nx, cy: ny, r: NUMBER, fill }), svg("text", { x: nx, y: ny + 4, "text-anchor": "middle" }, String(index + 1))));
+      });
+      key.replaceChildren(...found.map((point) => element("li", { class: point.ranked ? "pair" : "pair unranked" }, element("bdi", {}, point.label), " ",
+        element("span", { class: "value" }, `${text(point.y, column)}${column.unit}, ${short(point.x)} s`))));
       host.replaceChildren(picture);
       const without = data.models.length - found.length - outside.length;
       hint.textContent = "Better is up, faster is left; the dashed line joins the ranked models that no other beats in both. Bars are 95 % intervals."
-        + (outside.length ? ` Far off the scale: ${outside.map((point) => `${point.label} (${text(point.y, column)})`).join(", ")}.` : "")
-        + (nameless ? ` ${nameless} crowded points show their name under the pointer.` : "")
+        + (outside.length ? ` Far off the scale: ${outside.map((point) => `${point.label} (${text(point.y, column)}${column.unit})`).join(", ")}.` : "")
         + (without ? ` ${without} of ${data.models.length} models have no value or no recorded seconds.` : "");
     }
 
