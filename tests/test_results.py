@@ -35,11 +35,20 @@ class TestReading:
         runs("a", psnr(1.0), folder="copy-of-a")
         assert len(load_summaries([one, runs.root, one / ".." / "a"])) == 1
 
-    @pytest.mark.parametrize("name", ["empty", "absent"])
-    def test_a_path_without_scores_is_named_with_what_to_do(self, runs: Runs, name: str) -> None:
+    def test_a_path_without_scores_is_named_with_what_to_do(self, runs: Runs) -> None:
         (runs.root / "empty").mkdir()
-        with pytest.raises(DataError, match=rf"{name}: holds no scores .*Give a run folder, or run `vpbench run` first"):
-            load_summaries([runs.root / name])
+        with pytest.raises(DataError, match=r"empty: holds no scores .*Give a run folder, or run `vpbench run` first"):
+            load_summaries([runs.root / "empty"])
+        with pytest.raises(DataError, match=r"absent: no such file or folder\.$"):
+            load_summaries([runs.root / "absent"])
+
+    def test_of_a_folder_with_nothing_but_a_broken_file_the_file_is_named(self, runs: Runs) -> None:
+        (runs.root / "results.json").write_text('{"schema": 3,')
+        with pytest.raises(DataError, match=r"results\.json: cannot be read as JSON"):
+            load_summaries([runs.root])
+        (runs.root / "results.json").write_text("{}")
+        with pytest.raises(DataError, match=r"runs: holds no scores"):
+            load_summaries([runs.root])
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -47,7 +56,7 @@ class TestReading:
             pytest.param("{", "cannot be read as JSON", id="not JSON"),
             pytest.param("[]", "expected a JSON object", id="a list"),
             pytest.param('{"schema": 4}', "has schema 4, this vpbench reads 3", id="of a newer version"),
-            pytest.param('{"schema": 3}', "is not a summary", id="without content"),
+            pytest.param('{"schema": 3}', r"is not a summary \('clips' is missing\)", id="without content"),
         ],
     )
     def test_a_file_that_is_no_summary_is_named(self, runs: Runs, text: str, message: str) -> None:
@@ -68,7 +77,7 @@ class TestReading:
             pytest.param({"values": [1.0]}, "1 values for 2 clips", id="too few values"),
             pytest.param({"direction": "up"}, "direction 'up'", id="direction"),
             pytest.param({"average": "median"}, "average 'median'", id="average"),
-            pytest.param({"n": 1}, "counts 1 clips, 2 have a value", id="another count"),
+            pytest.param({"n": 1}, "counts 1 clips, but 2 have a value", id="another count"),
             pytest.param({"average": "frames"}, "without the frames of each clip", id="no frames"),
         ],
     )
@@ -109,8 +118,10 @@ class TestValuesPerClip:
     @pytest.mark.parametrize("value", [1.5 * (1 + 1e-8), 27.9, None])
     def test_a_value_that_is_not_their_mean_is_refused(self, runs: Runs, value: float | None) -> None:
         runs("a", psnr(values=[1.0, 2.0]) | {"value": value})
-        with pytest.raises(DataError, match=r"psnr\[hole\] is .*, the mean of its values per clip 1\.5"):
+        with pytest.raises(DataError, match=r"psnr\[hole\] is stored as .*, but the mean of its values per clip is 1\.5: one") as error:
             load_summaries([runs.root])
+        assert str(error.value).endswith("Run the same `vpbench run` command again.")
+        assert "ValueError" not in str(error.value)
 
     def test_rounding_is_no_reason(self, runs: Runs) -> None:
         runs("a", psnr(values=[1.0, 2.0]) | {"value": 1.5 * (1 + 1e-12)})
@@ -124,6 +135,25 @@ class TestValuesPerClip:
         runs("a", psnr(values=[1.0, 2.0, None], average="frames", clip_frames=[1, 3, 0]))
         (summary,) = load_summaries([runs.root])
         assert summary.cells[0].value == 1.75
+
+    @pytest.mark.parametrize("average", ["clips", "frame_means", "frames"])
+    def test_the_frames_of_clips_must_add_up_whatever_the_average(self, runs: Runs, average: str) -> None:
+        about = {"average": average, "clip_frames": [3, 3, 5], "frames": 6}
+        file = runs("a", psnr(values=[1.0, 1.0, None], **about)) / "scores" / "pixels-raw" / "summary.json"
+        assert str(read_summaries(file)[0].cells[0].frames) == "[3. 3. 5.]"
+        runs("b", psnr(values=[1.0, 1.0, None], **{**about, "clip_frames": [3, 4, 5]}))
+        with pytest.raises(DataError, match=r"psnr\[hole\] counts 6 frames, but those of its clips are 7"):
+            load_summaries([runs.root])
+
+    def test_frames_that_nothing_can_be_checked_against_are_not_read(self, runs: Runs) -> None:
+        runs("a", psnr(values=[1.0, 2.0], clip_frames=[3, 3]))
+        assert len(load_summaries([runs.root])[0].cells[0].frames) == 0
+
+    @pytest.mark.parametrize("frames", [[3, None], [3, -1], [3, "inf"]])
+    def test_what_is_no_number_of_frames_is_refused(self, runs: Runs, frames: list[Any]) -> None:
+        runs("a", psnr(values=[1.0, 2.0]) | {"clip_frames": frames, "frames": 3})
+        with pytest.raises(DataError, match="clip_frames hold what is no number of frames"):
+            load_summaries([runs.root])
 
     def test_set_metrics_keep_their_values_without_each_clip(self, runs: Runs) -> None:
         file = runs("a", fvd(10.0, [9.0, None, 11.0]), ok=3) / "scores" / "pixels-raw" / "summary.json"

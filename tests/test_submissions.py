@@ -153,7 +153,9 @@ class TestVerifying:
     def test_a_polished_value_is_refused_with_its_file(self, board: Path, capsys: pytest.CaptureFixture[str]) -> None:
         change(submission(board, "bad"), lambda content: content["columns"][0].update(value=9.9))
         assert main(["rank", "--verify", str(board)]) == 2
-        assert f"{submission(board, 'bad')}: is not a summary (ValueError('psnr[hole] is 9.9, the mean of its" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert f"{submission(board, 'bad')}: psnr[hole] is stored as 9.9, but the mean of its values per clip is 3.16" in error
+        assert error.endswith(": one of them was changed. Use the summary.json that `vpbench run` wrote, as it is.\n")
 
     @pytest.mark.parametrize(
         "text",
@@ -268,6 +270,12 @@ class TestRerun:
                 parse_tolerances([wrong])
         with pytest.raises(ConfigError, match=r"'pnsr' is unknown. Did you mean 'psnr'"):
             compare([runs.root], board, {"pnsr": 1})
+
+    def test_a_tolerance_for_nothing_is_wrong_use_before_anything_is_verified(
+        self, board: Path, runs: Runs, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["rank", str(runs.root), "--verify", str(board), "--tolerance", "pnsr=1"]) == 2
+        assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

@@ -127,12 +127,14 @@ def _tables(given: argparse.Namespace, options: Options) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    from vpbench.submissions import compare, leaderboards, parse_tolerances, verify
+    from vpbench.submissions import check_tolerances, compare, leaderboards, parse_tolerances, verify
     from vpbench.table_text import one_line
 
     tolerances = parse_tolerances(given.tolerance)
+    found_in = leaderboards(given.verify)
+    check_tolerances(tolerances, given.verify)
     failures = 0
-    for leaderboard in leaderboards(given.verify):
+    for leaderboard in found_in:
         differences, tables, submissions = verify(leaderboard)
         for line in differences:
             print(line)

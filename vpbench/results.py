@@ -24,6 +24,7 @@ SUBMISSIONS = "submissions"  # the folder of a leaderboard that holds summaries,
 AVERAGES = ("clips", "frame_means", "frames", "set")
 SAME = 1e-9  # relative: how far a stored value may be from the mean of its values per clip
 AGAIN = "Run the same `vpbench run` command again."
+AS_WRITTEN = "Use the summary.json that `vpbench run` wrote, as it is."
 Values = NDArray[np.float64]
 
 
@@ -49,7 +50,7 @@ class Cell:
         standard_error: of a set metric, by the jackknife over clips.
         clips: (n clips,) the value of every scored clip, in the order of ``Summary.clips``; nan where undefined, inf where it is infinite;
             empty for set metrics and absent columns.
-        frames: (n clips,) the frames that stand behind each value; read where ``average`` is ``frames``.
+        frames: (n clips,) the frames that stand behind each value; empty where nothing is stored to check them against.
         without: (n clips,) of a set metric: its value without each clip, nan where undefined; empty for other metrics.
         vectors: of a set metric: the feature vectors that contributed.
         dimensions: of a set metric: the length of a feature vector; fewer clips than this leave it under-sampled. 0 where unknown.
@@ -176,12 +177,16 @@ def load_summaries(paths: Sequence[Path]) -> list[Summary]:
     ``.`` or ``_`` are skipped. A run named twice counts once, and so does an identical copy of it.
 
     Raises:
-        DataError: a path without scores, or a file that is no summary of ours; names it.
+        DataError: a path that does not exist or has no scores, or a file that is no summary of ours; names it.
     """
     found: dict[tuple[str, str], Summary] = {}
     for path in map(Path, paths):
         files = [path] if path.is_file() else list(_files(path))
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder.")
         if not files:
+            for file in sorted(path.glob("*.json")):
+                _parsed(file)  # where one is broken, that is what is wrong
             raise DataError(f"{path}: holds no scores (looked for scores/*/summary.json). Give a run folder, or run `vpbench run` first.")
         for file in files:
             for summary in read_summaries(file):
@@ -220,14 +225,28 @@ def read_contents(file: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: unreadable, or neither an object nor a list of objects under ``results``.
     """
-    try:
-        found = json.loads(file.read_bytes(), parse_constant=_no_number)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file}: cannot be read as JSON ({error}). {AGAIN}") from error
+    found = _parsed(file)
     parts = found.get("results") if isinstance(found, dict) and "results" in found else [found]
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise DataError(f"{file}: holds no summary (expected a JSON object).")
     return parts
+
+
+def _parsed(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes(), parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{file}: cannot be read as JSON ({error}). {advice(file)}") from error
+
+
+def advice(file: Path) -> str:
+    """What to do about a file that is damaged: only a run folder's own summary can be made again in its place."""
+    return AGAIN if file.name == "summary.json" and file.parent.parent.name == "scores" else AS_WRITTEN
+
+
+def said(error: Exception) -> str:
+    """An error of reading stored data as a part of a sentence."""
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def _no_number(text: str) -> float:
@@ -236,7 +255,7 @@ def _no_number(text: str) -> float:
 
 def _summary(found: Mapping[str, Any], file: Path) -> Summary:
     if found.get("schema") != SCHEMA:
-        raise DataError(f"{file}: has schema {found.get('schema')!r}, this vpbench reads {SCHEMA}. {AGAIN}")
+        raise DataError(f"{file}: has schema {found.get('schema')!r}, this vpbench reads {SCHEMA}. {advice(file)}")
     try:
         clips = tuple(str(name) for name in found["clips"]["names"])
         if len(clips) != int(found["clips"]["ok"]):
@@ -244,6 +263,9 @@ def _summary(found: Mapping[str, Any], file: Path) -> Summary:
         if list(clips) != sorted(set(clips)):
             raise ValueError("the clips' names are not sorted, or a name occurs twice")
         cells = tuple(_cell(column, len(clips)) for column in found["columns"])
+        for cell, column in zip(cells, found["columns"], strict=True):
+            if wrong := _contradiction(cell, column):
+                raise DataError(f"{file}: {wrong}: one of them was changed. {advice(file)}")
         return Summary(
             benchmark=str(found["benchmark"]["name"]),
             fingerprint=str(found["benchmark"]["fingerprint"]),
@@ -264,7 +286,7 @@ def _summary(found: Mapping[str, Any], file: Path) -> Summary:
             digest=_digest(found, cells),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{file}: is not a summary ({error!r}). {AGAIN}") from error
+        raise DataError(f"{file}: is not a summary ({said(error)}). {advice(file)}") from error
 
 
 ARRAYS = ("values", "clip_frames", "leave_one_out")
@@ -288,6 +310,9 @@ def _cell(column: Mapping[str, Any], clips: int) -> Cell:
         raise ValueError(f"direction {column['direction']!r}")
     if column["average"] not in AVERAGES:
         raise ValueError(f"average {column['average']!r}")
+    frames = _values(column, "clip_frames", clips)
+    if column["average"] != "frames" and "frames" not in column:
+        frames = _none()  # nothing that they could be checked against
     cell = Cell(
         metric=str(column["metric"]),
         region=str(column["region"]),
@@ -307,29 +332,34 @@ def _cell(column: Mapping[str, Any], clips: int) -> Cell:
         note=str(column.get("note", "")),
         standard_error=None if column.get("standard_error") is None else float(column["standard_error"]),
         clips=_values(column, "values", clips),
-        frames=_values(column, "clip_frames", clips),
+        frames=frames,
         without=_values(column, "leave_one_out", clips),
         vectors=int(column.get("vectors", 0)),
         dimensions=int(column.get("dimensions", 0)),
     )
-    _check(cell)
+    if len(cell.clips) and cell.weights is not None and len(cell.weights) != len(cell.clips):
+        raise ValueError(f"{cell.column}: a mean over frames without the frames of each clip")
+    if not (np.isfinite(cell.frames) & (cell.frames >= 0)).all():
+        raise ValueError(f"{cell.column}: clip_frames hold what is no number of frames")
     return cell
 
 
-def _check(cell: Cell) -> None:
-    """Refuse a value that is not the mean of its values per clip: somebody changed one of them."""
+def _contradiction(cell: Cell, column: Mapping[str, Any]) -> str:
+    """What in a column is not the sum or mean of its values per clip; empty where all is."""
     if not len(cell.clips):
-        return
-    if cell.weights is not None and len(cell.weights) != len(cell.clips):
-        raise ValueError(f"{cell.column}: a mean over frames without the frames of each clip")
+        return ""
     mean = clip_mean(cell.clips, cell.weights)
     size = np.abs(cell.clips[np.isfinite(cell.clips)])
     if (mean is None) != (cell.value is None) or (
         mean is not None and cell.value is not None and abs(mean - cell.value) > SAME * float(size.mean())
     ):
-        raise ValueError(f"{cell.column} is {cell.value}, the mean of its values per clip {mean}")
+        return f"{cell.column} is stored as {cell.value}, but the mean of its values per clip is {mean}"
     if cell.n != len(size):
-        raise ValueError(f"{cell.column} counts {cell.n} clips, {len(size)} have a value")
+        return f"{cell.column} counts {cell.n} clips, but {len(size)} have a value"
+    if len(cell.frames) and "frames" in column and int(column["frames"]) != cell.frames[np.isfinite(cell.clips)].sum():
+        total = int(cell.frames[np.isfinite(cell.clips)].sum())
+        return f"{cell.column} counts {column['frames']} frames, but those of its clips are {total}"
+    return ""
 
 
 def _values(column: Mapping[str, Any], key: str, clips: int) -> Values:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vpbench.errors import ConfigError, DataError
-from vpbench.results import Cell, Summary, clip_mean
+from vpbench.results import Cell, Summary, advice, clip_mean
 
 ALL = "all"
 UNKNOWN = "unknown"  # the slice of the clips without the property
@@ -121,7 +121,7 @@ def _labels(summary: Summary, clip: str, dimension: str) -> list[str]:
 
 
 def _damaged(summary: Summary, clip: str, key: str, value: Any) -> DataError:
-    return DataError(f"{summary.source}: {key} of clip {clip} is {value!r}. Run the same `vpbench run` command again.")
+    return DataError(f"{summary.source}: {key} of clip {clip} is {value!r}. {advice(summary.source)}")
 
 
 def _order(dimension: str, label: str) -> tuple[bool, int, str]:

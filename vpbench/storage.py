@@ -42,8 +42,8 @@ def clear_leftovers(path: Path) -> None:
 def cannot_write(path: Path, error: OSError) -> StorageError:
     """The error for a full disk, a read-only folder and their like."""
     return StorageError(
-        f"{path}: cannot be written ({error.strerror or error}). Free space or choose another folder with out=DIR, "
-        "then run the same command again: finished clips are kept."
+        f"{path}: cannot be written ({error.strerror or error}). Free space or choose another folder, then run the "
+        "same command again. Of `vpbench run` the folder is out=DIR, and finished clips are kept."
     )
 
 

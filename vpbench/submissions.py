@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from vpbench.errors import ConfigError, DataError
-from vpbench.results import SUBMISSIONS, Cell, Summary, load_summaries, read_contents, read_summaries
+from vpbench.results import SUBMISSIONS, Cell, Summary, load_summaries, read_contents, read_summaries, said
 from vpbench.slices import check_dimensions
 from vpbench.storage import to_json, write_bytes
 from vpbench.tables import PAIRS, Options, Table, check_columns, rank, table_files, write_tables
@@ -142,7 +142,7 @@ def read_options(leaderboard: Path) -> Options:
             raise ValueError("columns must be a list of names")
         return Options(check_dimensions(map(str, found["by"])), found["intervals"], found["pairs"], tuple(map(str, found["columns"])))
     except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
-        raise DataError(f"{file}: does not say how the tables were made ({error!r}). {again}") from error
+        raise DataError(f"{file}: does not say how the tables were made ({said(error)}). {again}") from error
 
 
 def verify(leaderboard: Path) -> tuple[list[str], int, int]:
@@ -224,6 +224,22 @@ def parse_tolerances(given: Sequence[str]) -> dict[str, float]:
     return found
 
 
+def check_tolerances(tolerances: Mapping[str, float], leaderboard: Path) -> None:
+    """Refuse a tolerance for what no submission has.
+
+    Raises:
+        ConfigError: neither a metric nor a column; suggests the nearest and lists all.
+        DataError: no submissions, or a damaged one.
+    """
+    if not any(tolerances):
+        return
+    names = {name for summary in load_summaries([leaderboard]) for cell in summary.cells for name in (cell.metric, cell.column)}
+    if unknown := [name for name in tolerances if name and name not in names]:
+        from vpbench.configuration import unknown_name
+
+        raise unknown_name("--tolerance", unknown[0], names)
+
+
 def compare(runs: Sequence[Path], leaderboard: Path, tolerances: Mapping[str, float]) -> Comparison:
     """Hold fresh runs against the submissions of the same benchmark, protocol, track and model.
 
@@ -240,13 +256,9 @@ def compare(runs: Sequence[Path], leaderboard: Path, tolerances: Mapping[str, fl
         DataError: nothing to read on one side.
         ConfigError: a tolerance for a metric that no submission has.
     """
+    check_tolerances(tolerances, leaderboard)
     theirs = load_summaries([leaderboard])
     ours = load_summaries(runs)
-    names = {name for summary in theirs for cell in summary.cells for name in (cell.metric, cell.column)}
-    if unknown := [name for name in tolerances if name and name not in names]:
-        from vpbench.configuration import unknown_name
-
-        raise unknown_name("--tolerance", unknown[0], names)
     stored: dict[tuple[str, ...], list[Summary]] = {}
     for summary in theirs:
         stored.setdefault(_key(summary), []).append(summary)

@@ -135,7 +135,7 @@ class TestUsage:
         ("arguments", "message"),
         [
             (["--baseline", "B"], "give --baseline PATH and --candidate PATH"),
-            (["--baseline", "nowhere", "--candidate", "B"], "nowhere: holds no scores"),
+            (["--baseline", "nowhere", "--candidate", "B"], "nowhere: no such file or folder"),
             (["--baseline", "B", "--candidate", "B", "--rules", "defualt"], "Did you mean 'default'?"),
             (["--baseline", "B", "--candidate", "B", "--protocol", "pixel"], "Did you mean 'pixels'?"),
             (["--baseline", "B", "--candidate", "B", "--rules", "RULES"], "has a column pnsr. Did you mean 'psnr'? Columns: psnr["),
