@@ -217,12 +217,17 @@ def write_backbone(folder, text=True):
     folder = Path(folder)
     fill(CogVideoXTransformer3DModel(num_layers=LAYERS, **TRANSFORMER), "transformer").save_pretrained(folder / "transformer")
     fill(AutoencoderKLCogVideoX(**VAE), "vae").save_pretrained(folder / "vae")
-    (folder / "scheduler").mkdir()
-    scheduler = {"_class_name": "CogVideoXDDIMScheduler", **SCHEDULER}
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     if text:
         write_tokenizer(folder / "tokenizer")
         write_text_encoder(folder / "text_encoder")
+    return write_index(folder, text)
+
+
+def write_index(folder, text=True):
+    """The scheduler's file, and the index that names all parts."""
+    (folder / "scheduler").mkdir()
+    scheduler = {"_class_name": "CogVideoXDDIMScheduler", **SCHEDULER}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     parts = {
         "transformer": ["diffusers", "CogVideoXTransformer3DModel"],
         "vae": ["diffusers", "AutoencoderKLCogVideoX"],
