@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from vpbench.benchmarks.common import check_name
@@ -20,7 +21,8 @@ from vpbench.errors import DataError
 from vpbench.report.sources import RunFolder, view_of
 from vpbench.results import Cell
 from vpbench.statistics import Paired, paired, paired_sets
-from vpbench.table_text import ENDS, notes, short
+from vpbench.table_html import escape
+from vpbench.table_text import ENDS, notes, short, with_commands
 from vpbench.tables import Group, Row
 from vpbench.views import View
 
@@ -84,9 +86,10 @@ class Section:
         return [short(row.label) for row in self.rows]
 
     @functools.cached_property
-    def notes(self) -> list[str]:
-        """Footnotes of the table."""
-        return notes(self.group, intervals=True, shown=ENDS)
+    def notes(self) -> list[Markup]:
+        """Footnotes of the table, commands in them as code."""
+        lines = notes(self.group, intervals=True, shown=ENDS)
+        return [Markup(with_commands(line, escape, "<code>{}</code>".format)) for line in lines]
 
     @property
     def slug(self) -> str:
