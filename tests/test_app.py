@@ -161,6 +161,8 @@ def test_a_setting_of_every_swept_model_is_set_once(toys: Path, tmp_path: Path) 
         pytest.param(["-m", "model=a", "model.x=1,2"], ["-m", "model=a", "model.x=1,2"], id="the setting is swept itself"),
         pytest.param(["-m", "model=a,b", "model.x=[1,2]"], ["-m", "model=a,b", "model.x=choice([1,2])"], id="a list is one value"),
         pytest.param(["-m", "model=a,b", "model/part=c"], ["-m", "model=a,b", "model/part=choice(c)"], id="a part of the model"),
+        pytest.param(["-m", "model/part=c,d", "model.part.x=1"], ["-m", "model/part=c,d", "model.part.x=choice(1)"], id="a swept part"),
+        pytest.param(["-m", "model/part=c,d", "model.x=1"], ["-m", "model/part=c,d", "model.x=1"], id="beside a swept part"),
         pytest.param(["-m", "model=a,b", "+model.x=1"], ["-m", "model=a,b", "+model.x=choice(1)"], id="a key that is new"),
         pytest.param(["-m", "model=a,b", "seed=1", "benchmark.x=1"], ["-m", "model=a,b", "seed=1", "benchmark.x=1"], id="other settings"),
         pytest.param(["-m", "model=a,b", "~model.x"], ["-m", "model=a,b", "~model.x"], id="a key that is taken away"),

@@ -232,12 +232,12 @@ def per_job(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         with contextlib.suppress(HydraException):
             parsed[argument] = parser.parse_override(argument)
-    swept = {override.key_or_group for override in parsed.values() if override.is_sweep_override()}
+    swept = [override.key_or_group.replace("/", ".") + "." for override in parsed.values() if override.is_sweep_override()]
     changed = []
     for argument in arguments:
         override = parsed.get(argument)
-        group = re.split(r"[./]", override.key_or_group)[0] if override else ""
-        if override and group in swept and group != override.key_or_group and not (override.is_sweep_override() or override.is_delete()):
+        below = override is not None and override.key_or_group.replace("/", ".").startswith(tuple(swept))
+        if override is not None and below and not (override.is_sweep_override() or override.is_delete()):
             key, _, value = argument.partition("=")
             argument = f"{key}=choice({value})" if value else argument
         changed.append(argument)

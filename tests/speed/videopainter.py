@@ -5,7 +5,8 @@
     python -m tests.speed.videopainter --other 'PYTHON SCRIPT'               another program on the same files, taking turns
 
 What is timed is one clip from pixels and text embeddings to pixels: encoding, all steps, decoding. Text encoder and image model are left
-out, networks are loaded before. ``--other`` names a command that is started once per repetition with the folder as its last argument.
+out. Every repetition is a process of its own, which makes the clip twice and measures the second time; it loads and compiles before.
+``--other`` names a command that is started in turn with ours, with the folder as its last argument.
 There it finds ``cog`` and ``branch`` (checkpoints in the layout of diffusers), ``inputs.npz`` (``embeddings``, ``frames``, ``masks``,
 ``first``: see ``tests/baselines/diffusion/tiny.py``) and ``settings.json``. It writes its latents to ``other.npy`` and prints, as its last
 line, JSON with ``seconds`` for the same span, the second time it does it, and ``peak_memory_bytes``. The difference of the latents is
@@ -19,6 +20,7 @@ import json
 import shlex
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -52,22 +54,23 @@ def main() -> None:
     parser.add_argument("--attention", default="auto")
     parser.add_argument("--folder", type=Path, help="where the checkpoints are, or are written; default: a temporary folder")
     parser.add_argument("--other", default="", metavar="COMMAND")
+    parser.add_argument("--once", action="store_true", help="measure ours once in this process and print JSON, as another program does")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
+        if options.once:
+            print(json.dumps(once(folder, options)))
+            return
         settings = prepare(folder, options)
-        model = build(folder, settings, options)
-        print(
-            f"{options.size}, {settings['frames']} frames, {settings['steps']} steps, {settings['precision']}, {options.device}, ", end=""
-        )
-        print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-        ours, theirs, latents = [], [], None
+        what = f"{options.size}, {settings['frames']} frames, {settings['steps']} steps, {settings['precision']}, {options.device}"
+        print(f"{what}, {torch.get_num_threads()} threads, torch {torch.__version__}", flush=True)
+        ours, theirs = [], []
+        mine = shlex.join([sys.executable, "-m", "tests.speed.videopainter", *sys.argv[1:], "--once", "--folder"])
         for _ in range(options.repeats):
-            latents = clip(model, folder)[0]  # loads and compiles; later it warms the caches up that the other program has used
-            ours.append(clip(model, folder)[1])
+            ours.append(run(mine, folder))
             if options.other:
-                theirs.append(other(options.other, folder))
-        report(ours, theirs, settings, difference(latents, folder) if options.other else None)
+                theirs.append(run(options.other, folder))
+        report(ours, theirs, settings, difference(folder) if options.other else None)
 
 
 def prepare(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -121,19 +124,22 @@ def write_full(folder: Path, device: str) -> None:
     tiny.write_index(folder / "cog", text=False)
 
 
-def build(folder: Path, settings: dict[str, Any], options: argparse.Namespace) -> LatentBlend:
-    """Ours, with the article's settings."""
-    names = ("height", "width", "window", "steps", "precision", "device")
-    chosen = {name: settings[name] for name in names}
+def once(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Ours with the article's settings: load, make the clip to warm up, then make it and measure."""
+    settings = json.loads((folder / "settings.json").read_text())
     backbone = VideoPainter(
         checkpoint=str(folder / "cog"),
         branch=str(folder / "branch"),
         compat="official",
         compile=options.compile,
         attention=options.attention,
-        **chosen,
+        **{name: settings[name] for name in ("height", "width", "window", "steps", "precision", "device")},
     )
-    return LatentBlend(backbone, compat="official", overlap=settings["overlap"])
+    model = LatentBlend(backbone, compat="official", overlap=settings["overlap"])
+    clip(model, folder)
+    latents, found = clip(model, folder)
+    np.save(folder / "ours.npy", latents)
+    return found
 
 
 def clip(model: LatentBlend, folder: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
@@ -157,8 +163,8 @@ def clip(model: LatentBlend, folder: Path) -> tuple[Any, dict[str, dict[str, Any
     return latents.float().cpu().numpy(), found
 
 
-def other(command: str, folder: Path) -> dict[str, Any]:
-    """Run the other program once."""
+def run(command: str, folder: Path) -> dict[str, Any]:
+    """Start a program on the folder; what it measured."""
     done = subprocess.run([*shlex.split(command), str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{command} ended with {done.returncode}:\n{done.stderr[-2000:]}")
@@ -166,10 +172,10 @@ def other(command: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def difference(latents: Any, folder: Path) -> float:
+def difference(folder: Path) -> float:
     """Largest difference of the two programs' latents, relative to the largest value."""
-    theirs = np.load(folder / "other.npy")
-    return float(np.abs(latents - theirs).max() / np.abs(theirs).max())
+    ours, theirs = np.load(folder / "ours.npy"), np.load(folder / "other.npy")
+    return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
 def report(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], settings: dict[str, Any], apart: float | None) -> None:
