@@ -1,6 +1,8 @@
 """The model around the backbones: through the harness, on tiny checkpoints; what it sees, what it makes, what it refuses."""
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import cv2
@@ -371,9 +373,23 @@ def test_loras_stack_and_one_of_a_wrong_rank_is_refused(cog, checkpoints, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.20 GiB. GPU 0"), MemoryError("Unable to allocate 9 GiB")]
+    ("error", "numbers"),
+    [
+        (
+            torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 9.20 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1.20 GiB is free. More"
+            ),
+            "Tried to allocate 9.20 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1.20 GiB is free",
+        ),
+        (MemoryError("Unable to allocate 9.20 GiB for an array"), "9.20 GiB"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: 9200 bytes"),
+            "9200 bytes",
+        ),
+    ],
+    ids=["device", "numpy", "host"],
 )
-def test_out_of_memory_fails_one_clip_with_the_numbers_and_the_run_goes_on(checkpoints, config, monkeypatch, error):
+def test_out_of_memory_fails_one_clip_with_the_numbers_and_the_run_goes_on(checkpoints, config, monkeypatch, error, numbers):
     from vpbench.baselines.diffusion.cogvideox import CogVideoXDenoiser
 
     step, calls = CogVideoXDenoiser.step, []
@@ -391,7 +407,7 @@ def test_out_of_memory_fails_one_clip_with_the_numbers_and_the_run_goes_on(check
     assert result.ok == 1
     message = result.failed["a"]
     assert message.startswith("ModelError: a: out of memory")
-    assert "9" in message
+    assert numbers in message
     assert "denoise" in message
     assert "offload=model" in message
 
@@ -404,3 +420,18 @@ def test_out_of_memory_releases_the_networks(cog, monkeypatch):
         run(model, clip())
     assert painted.released == 1
     assert "transformer" not in vars(model.backbone)
+
+
+def test_what_configurations_name_is_imported_without_torch():
+    code = (
+        "import sys; from vpbench.baselines.diffusion import cogvideox, image_inpainters, latent_blend, videopainter, wan, wan_vace;"
+        "print([name for name in ('torch', 'diffusers', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_another_error_of_torch_is_not_taken_for_memory(cog, monkeypatch):
+    monkeypatch.setattr(CogVideoX, "decode", lambda self, latents: (_ for _ in ()).throw(RuntimeError("mat1 and mat2 shapes differ")))
+    with pytest.raises(RuntimeError, match="mat1"):
+        run(cog(), clip())
