@@ -14,6 +14,8 @@ from vpbench.errors import ModelError
 from vpbench.provenance import peak_memory_bytes
 from vpbench.storage import cached_arrays, sha256_json
 
+HOST_OUT_OF_MEMORY = "DefaultCPUAllocator"  # torch has no class of its own for it
+
 
 class Stages:
     """Collects the stages of one clip. A stage that is entered again (one per window) adds to its seconds and keeps its higher peak."""
@@ -32,15 +34,17 @@ class Stages:
 
         cuda = torch.cuda.is_available()
         if cuda:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
+            for device in range(torch.cuda.device_count()):
+                torch.cuda.synchronize(device)
+                torch.cuda.reset_peak_memory_stats(device)
         started = time.perf_counter()
         try:
             yield
         finally:
             if cuda:
-                torch.cuda.synchronize()
-                peak: int | None = torch.cuda.max_memory_allocated()
+                for device in range(torch.cuda.device_count()):
+                    torch.cuda.synchronize(device)
+                peak: int | None = sum(torch.cuda.max_memory_allocated(device) for device in range(torch.cuda.device_count()))
             else:
                 peak = peak_memory_bytes()
             before = self._found.get(name, {})
@@ -50,7 +54,7 @@ class Stages:
             }
 
     def record(self) -> dict[str, dict[str, float | int | None]]:
-        """Per stage ``seconds`` and ``peak_memory_bytes``: of the device's allocator on CUDA, else of the process so far."""
+        """Per stage ``seconds`` and ``peak_memory_bytes``: of the CUDA devices' allocator together, else of the process so far."""
         return {name: dict(values) for name, values in self._found.items()}
 
 
@@ -136,12 +140,13 @@ def out_of_memory(clip: str, model: Staged) -> Iterator[None]:
         yield
         return
     except torch.OutOfMemoryError as error:
-        free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (0, 0)
-        there = f"{(total - free) / 1e9:.1f} of {total / 1e9:.1f} GB in use" if total else ""
-        reason = str(error).split(". ", 2)[:2]
-        message = f"out of memory on the device ({there or 'no device'}; {'. '.join(reason)})"
+        message = f"out of memory on the device ({'. '.join(str(error).split('. ')[:3]).rstrip('.')})"
     except MemoryError as error:
         message = f"out of memory ({error or 'host memory'})"
+    except RuntimeError as error:
+        if HOST_OUT_OF_MEMORY not in str(error):
+            raise
+        message = f"out of memory on the host ({str(error).splitlines()[0]})"
     model.release()  # outside of the handler: the traceback holds the tensors
     stages = ", ".join(f"{name} {(values['peak_memory_bytes'] or 0) / 1e9:.1f} GB" for name, values in model.stages().items())
     raise ModelError(
