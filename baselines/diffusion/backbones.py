@@ -14,6 +14,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from vpbench.clip import Clip, MaskedClip
+from vpbench.errors import DataError
+
 if TYPE_CHECKING:
     import torch
 
@@ -142,3 +145,18 @@ def clip_seed(seed: int, clip: str) -> int:
     (True, False)
     """
     return int.from_bytes(hashlib.sha256(f"{seed} {clip}".encode()).digest()[:4], "big")
+
+
+def caption_of(clip: MaskedClip | Clip, default: str | None) -> str:
+    """The clip's caption, or the one for all clips without.
+
+    Raises:
+        DataError: there is neither.
+    """
+    caption = clip.caption.strip() or (default or "").strip()
+    if not caption:
+        raise DataError(
+            f"{clip.name}: has no caption, which the model needs. Give one in the benchmark's list, or one for all clips without: "
+            "model.default_caption='...'"
+        )
+    return caption

@@ -18,6 +18,7 @@ from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXBloc
 from safetensors.torch import load_file
 from torch import nn
 
+from vpbench.baselines.diffusion.checkpoints import weight_files
 from vpbench.errors import ConfigError
 
 PATCH_SETTINGS = (
@@ -122,8 +123,8 @@ def load_context_encoder(folder: Path, dtype: torch.dtype | None = None) -> Cont
     """
     config = json.loads((folder / "config.json").read_text())
     tensors: dict[str, torch.Tensor] = {}
-    for file in weight_files(folder):
-        for name, tensor in load_file(file).items():
+    for file in weight_files(folder, "diffusers"):
+        for name, tensor in load_file(folder / file).items():
             if not name.startswith(UNUSED):
                 tensors[name] = tensor if dtype is None else tensor.to(dtype)
     with torch.device("meta"):
@@ -152,11 +153,3 @@ def check_tensors(folder: Path, shapes: Mapping[str, Sequence[int]], encoder: nn
             break
     if problems:
         raise ConfigError(f"{folder}: not the branch that its config.json describes: {'; '.join(problems)}. Get the folder again.")
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a branch's weights."""
-    index = folder / "diffusion_pytorch_model.safetensors.index.json"
-    if not index.is_file():
-        return [folder / "diffusion_pytorch_model.safetensors"]
-    return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]

@@ -160,7 +160,7 @@ class Checkpoint:
         for name, library in folders.items():
             folder = root / name
             kept = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-            weights = [folder / file for file in _weight_files(folder, library)]
+            weights = [folder / file for file in weight_files(folder, library)]
             for path in [*(p for p in kept if p.suffix in (".json", ".txt", ".model", ".jinja")), *weights]:
                 yield f"{name}/{path.name}", path
 
@@ -296,13 +296,13 @@ def _pipeline_problems(folder: Path, kind: str) -> list[str]:
 def _model_problems(folder: Path, library: str) -> list[str]:
     problems = _json_problems(folder / "config.json")
     try:
-        files = _weight_files(folder, library)
+        files = weight_files(folder, library)
     except ConfigError as error:
         return [*problems, str(error)]
     return [*problems, *filter(None, (file_problem(folder / file) for file in files))]
 
 
-def _weight_files(folder: Path, library: str) -> list[str]:
+def weight_files(folder: Path, library: str) -> list[str]:
     """Names of the files that hold a network's weights: the shards of its index, or the one file."""
     base = LIBRARY_FILES.get(library)
     if base is None or not (folder / "config.json").is_file():

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vpbench.baselines.diffusion.backbones import COMPAT, Geometry
-from vpbench.baselines.diffusion.checkpoints import Checkpoint, packages, read_config
+from vpbench.baselines.diffusion.checkpoints import read_config
 from vpbench.baselines.diffusion.loading import OFFLOADS, PRECISIONS, free_memory, load_network, torch_dtype
-from vpbench.baselines.diffusion.loras import Lora, fuse, lora_fingerprints, lora_needs, read_loras
+from vpbench.baselines.diffusion.loras import Lora, fuse, lora_fingerprints, read_loras
+from vpbench.baselines.diffusion.released import Released
 from vpbench.baselines.diffusion.stages import Placement
-from vpbench.check import Need
 from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class CogVideoX:
+class CogVideoX(Released):
     """The backbone.
 
     Attributes:
@@ -93,10 +93,6 @@ class CogVideoX:
             raise ConfigError(f"steps={self.steps}: expected at least 1.")
         self._loras = read_loras(self.loras, "backbone.loras")
 
-    def needs(self) -> list[Need]:
-        """The packages, the checkpoint and the LoRAs."""
-        return [packages(), self._where.need(), *lora_needs(self._loras)]
-
     def fingerprints(self) -> dict[str, Any]:
         """Settings that decide its results, and hashes of the weights."""
         names = (
@@ -113,12 +109,7 @@ class CogVideoX:
 
     def text_key(self, caption: str) -> dict[str, Any]:
         """Everything that decides what ``embed`` returns."""
-        return {
-            "text_encoder": f"{self.kind} {self.version}",
-            "weights": self._hash,
-            "precision": self.precision,
-            "captions": [self.negative_prompt, caption],
-        }
+        return self._text_key([self.negative_prompt, caption])
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -309,16 +300,8 @@ class CogVideoX:
         return tokenizer, encoder
 
     @property
-    def _where(self) -> Checkpoint:
-        return Checkpoint(self.checkpoint, self.kind)
-
-    @property
     def _folder(self) -> Path:
         return self._where.path()
-
-    @cached_property
-    def _hash(self) -> str:
-        return self._where.fingerprint()
 
 
 class CogVideoXDenoiser:

@@ -11,7 +11,6 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -19,9 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.baselines.diffusion.checkpoints import Checkpoint, packages
 from vpbench.baselines.diffusion.loading import free_memory, load_pipeline, place
 from vpbench.baselines.diffusion.pictures import resized
+from vpbench.baselines.diffusion.released import Released
 from vpbench.baselines.spatial import inpaint
 from vpbench.check import Need
 from vpbench.configuration import unknown_name
@@ -180,7 +179,7 @@ class FolderImage:
 
 
 @dataclass
-class _DiffusersImage(ABC):
+class _DiffusersImage(Released, ABC):
     """An inpainting pipeline of diffusers.
 
     Attributes:
@@ -238,10 +237,6 @@ class _DiffusersImage(ABC):
             ).images[0]
         return np.asarray(resized(np.asarray(result.convert("RGB"))[None], *frame.shape[:2])[0])
 
-    def needs(self) -> list[Need]:
-        """The checkpoint and the packages."""
-        return [packages(), self._where.need()]
-
     def fingerprints(self) -> dict[str, Any]:
         """Settings that decide the picture, and the hash of the checkpoint."""
         return {"image_inpainter": f"{self.kind} {self.version}", "weights": self._hash, **self._settings()}
@@ -250,14 +245,6 @@ class _DiffusersImage(ABC):
         """Drop the networks."""
         self._pipeline = None
         free_memory()
-
-    @property
-    def _where(self) -> Checkpoint:
-        return Checkpoint(self.checkpoint, self.kind)
-
-    @cached_property
-    def _hash(self) -> str:
-        return self._where.fingerprint()
 
     def _settings(self) -> dict[str, Any]:
         return {"steps": self.steps, "guidance": self.guidance, "precision": self.precision}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from vpbench.baselines.diffusion import image_inpainters, masks, windows
-from vpbench.baselines.diffusion.backbones import COMPAT, Backbone, clip_seed
+from vpbench.baselines.diffusion.backbones import COMPAT, Backbone, caption_of, clip_seed
 from vpbench.baselines.diffusion.image_inpainters import ImageInpainter
 from vpbench.baselines.diffusion.stages import Kept, Stages, out_of_memory
 from vpbench.check import Need
@@ -104,12 +104,7 @@ class LatentBlend:
         import torch
 
         self._stages.clear()
-        caption = clip.caption.strip() or (self.default_caption or "").strip()
-        if not caption:
-            raise DataError(
-                f"{clip.name}: has no caption, which the model needs. Give one in the benchmark's list, or one for all clips without: "
-                "model.default_caption='...'"
-            )
+        caption = caption_of(clip, self.default_caption)
         geometry = self.backbone.geometry
         count, height, width = clip.masks.shape
         if (height, width) != (geometry.height, geometry.width) and self.resize == "refuse":

@@ -13,12 +13,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vpbench.baselines.diffusion.backbones import Geometry
-from vpbench.baselines.diffusion.checkpoints import Checkpoint, packages, read_config
+from vpbench.baselines.diffusion.checkpoints import read_config
 from vpbench.baselines.diffusion.loading import OFFLOADS, PRECISIONS, free_memory, load_pipeline, shifted, torch_dtype
-from vpbench.baselines.diffusion.loras import Lora, fuse, lora_fingerprints, lora_needs, read_loras
+from vpbench.baselines.diffusion.loras import Lora, fuse, lora_fingerprints, read_loras
 from vpbench.baselines.diffusion.pictures import to_frames
+from vpbench.baselines.diffusion.released import Released
 from vpbench.baselines.diffusion.stages import Placement
-from vpbench.check import Need
 from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError
 
@@ -33,7 +33,7 @@ TOKENS = 512  # of a caption; the pipeline's default
 
 
 @dataclass
-class WanImageToVideo:
+class WanImageToVideo(Released):
     """The backbone.
 
     Attributes:
@@ -80,10 +80,6 @@ class WanImageToVideo:
             raise ConfigError(f"steps={self.steps}: expected at least 1.")
         self._loras = read_loras(self.loras)
 
-    def needs(self) -> list[Need]:
-        """The packages, the checkpoint and the LoRAs."""
-        return [packages(), self._where.need(), *lora_needs(self._loras)]
-
     def fingerprints(self) -> dict[str, Any]:
         """Settings that decide its results, and hashes of the weights."""
         names = (
@@ -99,12 +95,7 @@ class WanImageToVideo:
 
     def text_key(self, caption: str) -> dict[str, Any]:
         """Everything that decides what ``embed`` returns."""
-        return {
-            "text_encoder": f"{self.kind} {self.version}",
-            "weights": self._hash,
-            "precision": self.precision,
-            "captions": [self.negative_prompt, caption],
-        }
+        return self._text_key([self.negative_prompt, caption])
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -259,14 +250,6 @@ class WanImageToVideo:
     @cached_property
     def _text_pipeline(self) -> Any:
         return load_pipeline(self._where, self.precision, without=VIDEO_PARTS)
-
-    @property
-    def _where(self) -> Checkpoint:
-        return Checkpoint(self.checkpoint, self.kind)
-
-    @cached_property
-    def _hash(self) -> str:
-        return self._where.fingerprint()
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.baselines.diffusion.backbones import clip_seed
-from vpbench.baselines.diffusion.checkpoints import Checkpoint, packages
+from vpbench.baselines.diffusion.backbones import caption_of, clip_seed
 from vpbench.baselines.diffusion.loading import OFFLOADS, PRECISIONS, free_memory, load_pipeline, place, shifted, torch_device, torch_dtype
-from vpbench.baselines.diffusion.loras import Lora, fuse, lora_fingerprints, lora_needs, read_loras
+from vpbench.baselines.diffusion.loras import Lora, fuse, lora_fingerprints, read_loras
 from vpbench.baselines.diffusion.masks import dilate
 from vpbench.baselines.diffusion.pictures import resized
+from vpbench.baselines.diffusion.released import Released
 from vpbench.baselines.diffusion.stages import Kept, Stages, out_of_memory
 from vpbench.baselines.diffusion.windows import mirrored
-from vpbench.check import Need
 from vpbench.clip import Frames, MaskedClip, Masks
 from vpbench.configuration import unknown_name
-from vpbench.errors import ConfigError, DataError
+from vpbench.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +41,7 @@ TEXT = ("text_encoder", "tokenizer")
 
 
 @dataclass
-class WanVace:
+class WanVace(Released):
     """The model.
 
     Attributes:
@@ -115,18 +114,9 @@ class WanVace:
             ModelError: out of memory; the message has the numbers.
         """
         self._stages.clear()
-        caption = clip.caption.strip() or (self.default_caption or "").strip()
-        if not caption:
-            raise DataError(
-                f"{clip.name}: has no caption, which the model needs. Give one in the benchmark's list, or one for all clips without: "
-                "model.default_caption='...'"
-            )
+        caption = caption_of(clip, self.default_caption)
         with out_of_memory(clip.name, self):
             return self._made(clip, caption, clip_seed(seed, clip.name))
-
-    def needs(self) -> list[Need]:
-        """The packages, the checkpoint and the LoRAs."""
-        return [packages(), self._where.need(), *lora_needs(self._loras)]
 
     def fingerprints(self) -> dict[str, Any]:
         """Hashes of the weights.
@@ -223,12 +213,7 @@ class WanVace:
         import torch
 
         guided = self.guidance > 1
-        key = {
-            "text_encoder": f"{self.kind} {self.version}",
-            "weights": self._hash,
-            "precision": self.precision,
-            "captions": [caption, self.negative_prompt if guided else None],
-        }
+        key = self._text_key([caption, self.negative_prompt if guided else None])
 
         def compute() -> dict[str, NDArray[Any]]:
             pipeline = self._text_pipeline
@@ -261,14 +246,6 @@ class WanVace:
         if height < multiple or width < multiple:
             raise ConfigError(f"the clip is {width}x{height}, smaller than {multiple}x{multiple}; set model.height and model.width.")
         return height // multiple * multiple, width // multiple * multiple
-
-    @property
-    def _where(self) -> Checkpoint:
-        return Checkpoint(self.checkpoint, self.kind)
-
-    @cached_property
-    def _hash(self) -> str:
-        return self._where.fingerprint()
 
     @cached_property
     def _text_pipeline(self) -> Any:
