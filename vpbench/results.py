@@ -47,7 +47,6 @@ class Cell:
         absent: why the column could not be computed at all (missing weights); empty when it could.
         unranked: why its values are shown but never ranked; empty when they are.
         note: what a reader must know of the value.
-        standard_error: of a set metric, by the jackknife over clips.
         clips: (n clips,) the value of every scored clip, in the order of ``Summary.clips``; nan where undefined, inf where it is infinite;
             empty for set metrics and absent columns.
         frames: (n clips,) the frames that stand behind each value; empty where nothing is stored to check them against.
@@ -72,7 +71,6 @@ class Cell:
     absent: str = ""
     unranked: str = ""
     note: str = ""
-    standard_error: float | None = None
     clips: Values = field(default_factory=_none, compare=False, repr=False)
     frames: Values = field(default_factory=_none, compare=False, repr=False)
     without: Values = field(default_factory=_none, compare=False, repr=False)
@@ -330,7 +328,6 @@ def _cell(column: Mapping[str, Any], clips: int) -> Cell:
         absent=str(column["absent"]),
         unranked=str(column["unranked"]),
         note=str(column.get("note", "")),
-        standard_error=None if column.get("standard_error") is None else float(column["standard_error"]),
         clips=_values(column, "values", clips),
         frames=frames,
         without=_values(column, "leave_one_out", clips),

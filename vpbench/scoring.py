@@ -23,6 +23,7 @@ from vpbench.configuration import PROTOCOL_KEYS, TRACKS, build, check_keys, chec
 from vpbench.errors import ConfigError, StorageError
 from vpbench.measuring import Arrays, ClipMetric, ClipValue, Compute, Measure, Metric, Region, SetMetric, SetValue, frame_mean
 from vpbench.results import SCHEMA
+from vpbench.statistics import jackknife_error
 from vpbench.storage import cached_arrays, read_arrays, write_arrays, write_bytes, write_json
 from vpbench.views import View
 
@@ -310,9 +311,9 @@ def write_scores(
             else:
                 values[column.name][clip] = column.clip(arrays[column.metric.measure.array_id], done[clip].has_truth)
         curves = {
-            name: column.metric.frames(arrays[column.metric.measure.array_id])
-            for name, column in ((c.name, c) for c in present)
-            if isinstance(column.metric, ClipMetric) and values[name][clip].n
+            column.name: column.metric.frames(arrays[column.metric.measure.array_id])
+            for column in present
+            if isinstance(column.metric, ClipMetric) and values[column.name][clip].n
         }
         longest = max(map(len, curves.values()), default=0)
         rows = ([t, *(c[t] if t < len(c) else math.nan for c in curves.values())] for t in range(longest))
@@ -427,7 +428,7 @@ def _of_set(metric: SetMetric, clips: Mapping[str, Arrays], names: Sequence[str]
         "vectors": found.n,
         "dimensions": found.dimensions,
         "leave_one_out": [_json_number(without.get(name, math.nan)) for name in names] if without else [],
-        "standard_error": _jackknife(list(without.values())),
+        "standard_error": _error(list(without.values())),
         "note": found.reason if defined else "",
     }
 
@@ -437,9 +438,6 @@ def _json_number(value: float) -> float | str | None:
     return None if math.isnan(value) else value if math.isfinite(value) else repr(value)
 
 
-def _jackknife(values: Sequence[float]) -> float | None:
-    """Delete-one standard error; None for fewer than two finite values."""
-    if len(values) < 2 or not all(map(math.isfinite, values)):
-        return None
-    mean = math.fsum(values) / len(values)
-    return math.sqrt((len(values) - 1) / len(values) * math.fsum((value - mean) ** 2 for value in values))
+def _error(without: Sequence[float]) -> float | None:
+    """Delete-one standard error; None for fewer than two values, or where one is not finite."""
+    return jackknife_error(np.array(without)) if len(without) > 1 and all(map(math.isfinite, without)) else None

@@ -153,9 +153,7 @@ def _cut_cell(cell: Cell, index: np.ndarray[Any, np.dtype[np.intp]], keep: set[s
     if cell.average == "set" or not len(cell.clips):
         gone = OF_SET if cell.average == "set" else NO_VALUES
         nothing = np.empty(0)
-        return dataclasses.replace(
-            cell, value=None, n=0, excluded=(), exact_frames=0, absent=gone, note="", standard_error=None, clips=nothing, without=nothing
-        )
+        return dataclasses.replace(cell, value=None, n=0, excluded=(), exact_frames=0, absent=gone, note="", clips=nothing, without=nothing)
     clips = cell.clips[index]
     frames = cell.frames[index] if len(cell.frames) else cell.frames
     weights = frames if cell.average == "frames" else None
