@@ -30,6 +30,7 @@ SIGMA = 1.5  # pixels
 K1, K2 = 0.01, 0.03
 STRIP = {"gauss11": 48, "uniform7": 32, "uniform65": 64}  # rows of windows computed at a time, for the processor's cache
 UNIT = 2.0**38  # the loss of a window is rounded to whole parts of 1 / UNIT before it is summed
+LANES = 16  # pixels; a multiple of what vector instructions take at a time
 MEAN_OF_CHANNELS = np.full((1, 3), 1 / 3)
 _WEIGHTS = np.exp(-0.5 * (np.arange(-5, 6) / SIGMA) ** 2)
 KERNEL: NDArray[np.float64] = _WEIGHTS / _WEIGHTS.sum()
@@ -127,14 +128,16 @@ class SsimMap(Measure):
         radius, strip = RADIUS[self.window], STRIP[self.window]
         # In float32 small variances survive only beside a mean near 0; it may not depend on what a model puts into the hole.
         shift = 2 * round(sum(cv2.mean(reference)[:3]) / 3) if self.border == "reflect" else 0
-        before = max(left - radius, 0)
+        # Vector instructions round unlike the rest of a row. From one multiple of LANES to another every pixel is where it is in the
+        # whole row, so a window has the same loss in every box that holds it.
+        before, after = max(left - radius, 0) // LANES * LANES, -(-(right + radius) // LANES) * LANES
         strips = []
         for start in range(top, bottom, strip):
             stop = min(start + strip, bottom)
             above = max(start - radius, 0)
-            seen = slice(above, stop + radius), slice(before, right + radius)
-            keep = slice(start - above, stop - above), slice(left - before, right - before)
-            strips.append(self._strip_loss(prediction[seen], reference[seen], keep, shift))
+            seen = slice(above, stop + radius), slice(before, after)
+            loss = self._strip_loss(prediction[seen], reference[seen], slice(start - above, stop - above), shift)
+            strips.append(loss[:, left - before : right - before])
         return np.concatenate(strips)
 
     def _frame(self, prediction: Image, reference: Image, mask: NDArray[np.bool_]) -> dict[str, tuple[int, int]]:
@@ -177,7 +180,7 @@ class SsimMap(Measure):
             min(box[3] + radius, inner[3]),
         )
 
-    def _strip_loss(self, prediction: Image, reference: Image, keep: tuple[slice, slice], shift: int) -> NDArray[Any]:
+    def _strip_loss(self, prediction: Image, reference: Image, keep: slice, shift: int) -> NDArray[Any]:
         # In place where it can be: the strip stays in the processor's cache.
         depth = cv2.CV_32F if self.border == "reflect" else cv2.CV_64F
         total = np.asarray(cv2.add(prediction, reference, dtype=depth))

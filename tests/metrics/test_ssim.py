@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation
 from skimage.metrics import structural_similarity
@@ -117,6 +117,7 @@ def test_content_of_the_hole_does_not_change_the_background(seed, strength):
 
 
 @settings(max_examples=10, deadline=None)
+@example(seed=0, left=130, width=4)
 @given(seed=st.integers(0, 99), left=st.integers(0, 180), width=st.integers(1, 20))
 def test_the_content_of_a_small_hole_in_a_wide_frame_does_not_change_the_background(seed, left, width):
     clip = textured(1, 24, 201, seed=seed)
@@ -125,6 +126,20 @@ def test_the_content_of_a_small_hole_in_a_wide_frame_does_not_change_the_backgro
     other = noisy(result, 60, seed, where=masks)
     for metric in (Ssim("background"), ONESIDED):
         assert score(metric, other, clip, masks) == score(metric, result, clip, masks)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), height=st.integers(11, 70), width=st.integers(11, 90))
+@pytest.mark.parametrize("measure", [SsimMap(), SsimMap(border="reflect"), SsimMap("uniform7")])
+def test_a_window_has_the_same_loss_in_every_box_to_the_last_bit(measure, data, height, width):
+    clip = textured(1, height, width)
+    result = noisy(clip, 9)
+    top, bottom, left, right = measure.inner(height, width)
+    whole = measure.loss(result[0], clip[0], (top, bottom, left, right))
+    first, start = data.draw(st.tuples(st.integers(top, bottom - 1), st.integers(left, right - 1)))
+    last, stop = data.draw(st.tuples(st.integers(first + 1, bottom), st.integers(start + 1, right)))
+    part = measure.loss(result[0], clip[0], (first, last, start, stop))
+    np.testing.assert_array_equal(part, whole[first - top : last - top, start - left : stop - left])
 
 
 def test_onesided_without_a_hole_is_the_whole_frame(clip):
