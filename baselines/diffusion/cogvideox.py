@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vpbench.baselines.diffusion.backbones import Denoiser
     from vpbench.baselines.diffusion.denoiser import Extras
 
+SIZES = ("height", "width", "window")
 ATTENTION = ("auto", "flash", "cudnn", "efficient", "math")
 log = logging.getLogger(__name__)
 
@@ -40,9 +41,9 @@ class CogVideoX(Released):
 
     Attributes:
         checkpoint: folder or hub id, in the layout of diffusers.
-        height: of its frames; a checkpoint with learned positions allows one size only.
-        width: of its frames.
-        window: frames that it makes at once.
+        height: of its frames; null: as the checkpoint was trained. One with learned positions allows nothing else.
+        width: of its frames; null likewise.
+        window: frames that it makes at once; null likewise.
         steps: denoising steps.
         guidance: strength of the caption; 1 or less runs without guidance, at half the cost.
         dynamic_guidance: let the strength change from step to step, as the article does.
@@ -61,9 +62,9 @@ class CogVideoX(Released):
     """
 
     checkpoint: str = "zai-org/CogVideoX-5b-I2V"
-    height: int = 480
-    width: int = 720
-    window: int = 49
+    height: int | None = None
+    width: int | None = None
+    window: int | None = None
     steps: int = 50
     guidance: float = 6.0
     dynamic_guidance: bool = True
@@ -96,10 +97,10 @@ class CogVideoX(Released):
     def fingerprints(self) -> dict[str, Any]:
         """Settings that decide its results, and hashes of the weights."""
         names = (
-            *("height", "width", "window", "steps", "guidance", "dynamic_guidance", "negative_prompt", "precision", "vae_precision"),
+            *("steps", "guidance", "dynamic_guidance", "negative_prompt", "precision", "vae_precision"),
             *("vae_tiling", "attention", "compile", "compat"),
         )
-        settings = {name: getattr(self, name) for name in names}
+        settings = {name: getattr(self, name) for name in names} | {name: getattr(self.geometry, name) for name in SIZES}
         return {
             "backbone": f"{type(self).__name__} {self.version}",
             "weights": self._hash,
@@ -135,18 +136,19 @@ class CogVideoX(Released):
             )
         temporal = int(vae.get("temporal_compression_ratio", 4))
         spatial = 2 ** (len(vae.get("block_out_channels", (0,) * 4)) - 1)
-        wanted = (self.height, self.width, self.window)
-        if config.get("use_learned_positional_embeddings"):
-            learned = (config["sample_height"] * spatial, config["sample_width"] * spatial, config["sample_frames"])
-            if wanted != learned:
-                raise ConfigError(
-                    f"{path}: has learned positions, which fit {learned[0]}x{learned[1]} (height x width) and {learned[2]} frames only, "
-                    f"not {wanted[0]}x{wanted[1]} and {wanted[2]} frames. Set height={learned[0]} width={learned[1]} window={learned[2]}; "
-                    "clips of any size are resized to it and back with resize=stretch."
-                )
-        if self.height % (2 * spatial) or self.width % (2 * spatial):
-            raise ConfigError(f"height={self.height} width={self.width}: both must be multiples of {2 * spatial}.")
-        return Geometry(self.height, self.width, self.window, spatial, temporal, int(vae.get("latent_channels", 16)))
+        trained = (config["sample_height"] * spatial, config["sample_width"] * spatial, config["sample_frames"])
+        height, width, window = wanted = tuple(
+            size if getattr(self, name) is None else getattr(self, name) for name, size in zip(SIZES, trained, strict=True)
+        )
+        if config.get("use_learned_positional_embeddings") and wanted != trained:
+            raise ConfigError(
+                f"{path}: has learned positions, which fit {trained[0]}x{trained[1]} (height x width) and {trained[2]} frames only, "
+                f"not {height}x{width} and {window} frames. Leave height, width and window at null; "
+                "clips of any size are resized to it and back with resize=stretch."
+            )
+        if height % (2 * spatial) or width % (2 * spatial):
+            raise ConfigError(f"height={height} width={width}: both must be multiples of {2 * spatial}.")
+        return Geometry(height, width, window, spatial, temporal, int(vae.get("latent_channels", 16)))
 
     def embed(self, caption: str) -> torch.Tensor:
         """Text embeddings (2, tokens, width) on the CPU: of the negative prompt, then of ``caption``; padding is attended to."""

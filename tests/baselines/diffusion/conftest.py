@@ -20,9 +20,6 @@ def backbone_options(checkpoints):
     """Settings of a backbone on the tiny checkpoint."""
     return {
         "checkpoint": str(checkpoints / "cog"),
-        "height": tiny.HEIGHT,
-        "width": tiny.WIDTH,
-        "window": tiny.WINDOW,
         "steps": 4,
         "precision": "float32",
         "device": "cpu",

@@ -199,7 +199,7 @@ def test_known_latents_are_those_of_the_known_video(cog, backbone_options):
 
 
 def leaf(checkpoints, name, *overrides):
-    tiny_backbone = ["height=64", "width=96", "window=9", "steps=2", "precision=float32", "device=cpu", f"checkpoint={checkpoints / 'cog'}"]
+    tiny_backbone = ["steps=2", "precision=float32", "device=cpu", f"checkpoint={checkpoints / 'cog'}"]
     if name.startswith("videopainter"):
         tiny_backbone.append(f"branch={checkpoints / 'branch'}")
     backbone = [f"model.backbone.{setting}" for setting in tiny_backbone]
@@ -297,6 +297,12 @@ def test_sizes_and_lengths_are_refused_on_demand(cog):
 def test_a_size_that_the_backbone_cannot_make_is_refused(cog, changes, message):
     with pytest.raises(ConfigError, match=message):
         run(cog(backbone=changes), clip())
+
+
+def test_the_sizes_it_was_trained_at_are_the_same_run_named_or_not(backbone_options):
+    named = CogVideoX(**backbone_options, height=tiny.HEIGHT, width=tiny.WIDTH, window=tiny.WINDOW)
+    assert named.geometry == CogVideoX(**backbone_options).geometry
+    assert named.fingerprints() == CogVideoX(**backbone_options).fingerprints()
 
 
 @pytest.mark.parametrize(
