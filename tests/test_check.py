@@ -40,6 +40,15 @@ def test_a_model_without_weights_needs_nothing(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == "check: ok  telea needs nothing besides vpbench\n"
 
 
+def test_a_model_in_a_folder_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("defaults: [telea, _self_]\nname: mine\nradius_px: 9\n")
+    assert main(["check", "--config-dir", str(tmp_path), "model=mine"]) == 0
+    assert capsys.readouterr().out == "check: ok  mine needs nothing besides vpbench\n"
+    with pytest.raises(ConfigError, match=r"--config-dir .*nowhere: no such folder"):
+        check(["model=mine"], tmp_path / "nowhere")
+
+
 def test_what_is_missing_is_said_with_size_licence_and_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "model=wan_vace"]) == 1
     said = capsys.readouterr().out

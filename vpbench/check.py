@@ -7,10 +7,12 @@ The same text is what a run says when it cannot start (``unmet``).
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpbench.errors import ConfigError
@@ -77,11 +79,12 @@ def unmet(found: Iterable[Need]) -> ConfigError | None:
     return ConfigError("\n".join(["the model cannot run:", *(f"  {line}" for line in lines)])) if lines else None
 
 
-def check(overrides: Sequence[str]) -> tuple[str, list[Need]]:
+def check(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[str, list[Need]]:
     """Compose a configuration as ``vpbench run`` does, and ask its model what it needs.
 
     Args:
         overrides: Hydra's, ``model=NAME`` among them.
+        config_dir: a folder with more configurations.
 
     Returns:
         The model's name, and its needs.
@@ -99,7 +102,7 @@ def check(overrides: Sequence[str]) -> tuple[str, list[Need]]:
     if not any(override.partition("=")[0] == "model" for override in overrides):
         raise ConfigError("name a model: vpbench check model=NAME  (names: vpbench list model).")
     try:
-        config = _composed(overrides)
+        config = _composed(overrides, config_dir)
         missing = sorted(key for key in OmegaConf.missing_keys(config) if key.startswith("model."))
         if missing:
             raise ConfigError(f"{missing[0]} is required: give it as {missing[0]}=VALUE.")
@@ -122,18 +125,24 @@ def add_parser(commands: Any) -> None:
         "  vpbench check model=wan_vace model.checkpoint=/data/Wan2.1-VACE-14B\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder with configurations of your own, as for vpbench run")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for vpbench run: model=NAME model.KEY=VALUE ...")
     parser.set_defaults(call=_command)
 
 
-def _composed(overrides: Sequence[str]) -> DictConfig:
+def _composed(overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
     from hydra import compose, initialize_config_module
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
 
     from vpbench.configuration import RunConfig
-    from vpbench.plugins import register_resolver
+    from vpbench.plugins import config_packages, register_resolver
 
+    if config_dir is not None:
+        if not config_dir.is_dir():
+            raise ConfigError(f"--config-dir {config_dir}: no such folder.")
+        places = [config_dir.absolute().as_uri(), *(f"pkg://{name}" for name in config_packages())]
+        overrides = [*overrides, f"hydra.searchpath={json.dumps(places)}"]
     register_resolver()
     ConfigStore.instance().store(name="schema", node=RunConfig)
     GlobalHydra.instance().clear()
@@ -146,7 +155,7 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
 
 
 def _command(options: argparse.Namespace) -> int:
-    name, found = check(options.overrides)
+    name, found = check(options.overrides, options.config_dir)
     lines = [line for need in found for line in need.lines()]
     absent = sum(not need.met for need in found)
     if not found:

@@ -30,6 +30,7 @@ Generate, score and record clip by clip; the same command again does only what i
   -m, --multirun                            sweep over comma-separated values
   seed=0  track=raw|composite|[raw,composite]  out=runs  leaderboard=DIR
   clips=[a,b]  limit=N                      only some clips (the run is then partial and unranked)
+  --config-dir DIR                          a folder with configurations of your own (DIR/model/NAME.yaml, ...)
   --cfg job                                 print the composed configuration and stop
   --hydra-help                              Hydra's own flags
 
