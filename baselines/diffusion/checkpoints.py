@@ -184,7 +184,7 @@ def packages() -> Need:
         key="",
         source="Python packages " + ", ".join(PACKAGES),
         problems=tuple(f"{name} is not installed" for name in absent),
-        get="pip install 'vpbench[diffusion]'",
+        get="pip install -e '.[diffusion]' in the clone of vpbench, or pip install " + " ".join(absent or PACKAGES),
     )
 
 

@@ -297,7 +297,7 @@ class CogVideoX(Released):
         except (OSError, ValueError, TypeError, ImportError) as error:
             raise ConfigError(
                 f"{folder / 'tokenizer'}: cannot be read as T5's tokenizer ({error}). It needs the packages sentencepiece and protobuf: "
-                "pip install 'vpbench[diffusion]'."
+                "pip install -e '.[diffusion]' in the clone of vpbench."
             ) from error
         return tokenizer, encoder
 
