@@ -227,6 +227,15 @@ def test_a_run_from_the_configuration_to_scores(checkpoints, config, name, overr
     assert read_lossless(result.folder / "predictions" / "a.mkv").shape == (18, 32, 40, 3)
 
 
+@pytest.mark.parametrize("name", ["cog_inp", "videopainter"])
+def test_the_complete_video_behind_known_latents_is_a_setting_and_marks_the_row(checkpoints, config, name):
+    model = leaf(checkpoints, name, "model.known=original", "model.needs_reference=true")
+    made = Run({**config, "model": model, "benchmark": {"_target_": "tests.toy.Toy", "count": 1, "frames": 9}})
+    assert made.execute().failed == {}
+    summary = json.loads((made.folder / "scores" / "pixels-raw" / "summary.json").read_text())
+    assert summary["model"]["needs_reference"] is True
+
+
 def test_text_and_first_frames_are_kept_for_other_settings(checkpoints, config, monkeypatch):
     calls = []
     embed, paint = CogVideoX.embed, TeleaImage.__call__
