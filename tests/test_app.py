@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -201,7 +202,8 @@ def test_an_ended_run_goes_on_where_it_was(toys: Path, tmp_path: Path, sent: sig
     calls = tmp_path / "calls"
     command = [sys.executable, "-m", "vpbench", "run", "model=toy_counts_calls", "benchmark=toy"]
     command += [f"model.kwargs.log={calls}", "model.kwargs.seconds=0.5"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     deadline = time.time() + 60
     while not (calls.exists() and len(calls.read_text().split()) >= 3) and time.time() < deadline:
         time.sleep(0.05)
