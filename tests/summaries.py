@@ -93,7 +93,12 @@ class Runs:
                 "fingerprint": changes.pop("fingerprint", "0123456789abcdef"),
                 "clips": 8,
             },
-            "model": {"name": model, "needs_reference": changes.pop("needs_reference", False), "ranked": changes.pop("ranked", True)},
+            "model": {
+                "name": model,
+                "needs_reference": changes.pop("needs_reference", False),
+                "ranked": changes.pop("ranked", True),
+                **({"barred": changes.pop("barred")} if "barred" in changes else {}),
+            },
             "run": run or f"{model}-1a2b",
             "protocol": "pixels",
             "track": "raw",

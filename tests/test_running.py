@@ -20,7 +20,9 @@ from vpbench import running, storage, video
 from vpbench.clip import MaskedClip
 from vpbench.errors import ConfigError, ModelError, StorageError
 from vpbench.models import Model, check_prediction
+from vpbench.results import load_summaries
 from vpbench.running import Result, Run
+from vpbench.tables import rank
 
 Execute = Callable[..., Result]
 
@@ -328,6 +330,13 @@ def test_a_model_that_needs_the_reference_is_marked(run: Execute) -> None:
     assert summary(result)["model"] == {"name": "ground_truth", "needs_reference": True, "ranked": False}
     assert value(result, "psnr[hole]") == 100.0
     assert value(result, "ssim[hole]") == 1.0
+
+
+def test_a_model_with_random_weights_is_shown_and_never_ranked(run: Execute) -> None:
+    result = run(model=custom("WithRandomWeights"))
+    assert summary(result)["model"]["barred"] == "seeded random weights"
+    (row,) = rank(load_summaries([result.folder])).groups[0].rows
+    assert (row.place, row.reason) == (None, "not ranked: seeded random weights")
 
 
 def test_the_benchmark_fingerprint_follows_its_clips() -> None:

@@ -73,6 +73,7 @@ class TestRanking:
         [
             pytest.param({"needs_reference": True, "ranked": False}, "sees hole", id="ground truth"),
             pytest.param({"ranked": False}, "not ranked: floor/ceiling row", id="floor"),
+            pytest.param({"barred": "seeded random weights"}, "not ranked: seeded random weights", id="random weights"),
             pytest.param({"ok": 6}, "6/8 clips", id="missing clips"),
             pytest.param({"ok": 7, "failed": [{"clip": "x", "reason": "r"}]}, "7/8 clips, 1 failed", id="a failed clip"),
         ],
@@ -190,7 +191,7 @@ class TestTidyCsv:
         assert tidy_csv(example(runs)).splitlines()[0] == (
             "benchmark,fingerprint,protocol,track,slice,model,run,metric,region,unit,direction,"
             "value,low,high,n,clips_ok,clips_total,under_sampled,rank,rank_low,rank_high,"
-            "mean_rank,mean_rank_low,mean_rank_high,place,place_low,place_high,ranked,reason,signature"
+            "mean_rank,mean_rank_low,mean_rank_high,place,place_low,place_high,ranked,reason,notes,signature"
         )
 
     def test_values_are_natural_units_with_ten_digits(self, runs: Runs) -> None:

@@ -71,6 +71,15 @@ class Noisy:
         return frames
 
 
+class WithRandomWeights:
+    """As a network would be whose weights were never trained."""
+
+    random_weights = True
+
+    def __call__(self, clip: MaskedClip, *, seed: int) -> Frames:
+        return grey(clip, seed=seed)
+
+
 def raises_on_c(clip: MaskedClip, *, seed: int) -> Frames:
     if clip.name == "c":
         raise RuntimeError("no idea how to fill this one")

@@ -9,6 +9,10 @@ A model that loads checkpoints may also have these methods; the harness calls th
 * ``fingerprints() -> dict``: hashes of its checkpoints, part of the run's identity.
 * ``keep_in(folder)``: where it may keep what other runs can use again; called once, before the first clip.
 * ``stages() -> dict``: seconds and peak memory of each stage of the clip it has just made; goes into the clip's record.
+* ``notes`` (list of str, or a method that returns one): what a reader of the table must know of the clip it has just made, in sentences
+  that are equal for all clips they are true of (``lossy input: h264 yuv420p``). Goes into the clip's record, the summary and every table;
+  what stands before a colon marks the row.
+* ``random_weights`` (bool): its networks have seeded random weights, for trying the plumbing. Such a row is shown and never ranked.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ class Model:
         needs_reference: it gets the whole ``Clip``; shown as "sees hole", never ranked with blind rows.
         ranked: False for floor and ceiling rows.
         identity: what decides its outputs, apart from clip and seed: configuration and implementation version.
+        barred: why it is never ranked although its kind is; empty when it may be.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Model:
     needs_reference: bool
     ranked: bool
     identity: Mapping[str, Any]
+    barred: str = ""
 
     def predict(self, clip: Clip, seed: int) -> Frames:
         """Run the model on ``clip`` and check what comes back.
@@ -76,6 +82,12 @@ def check_prediction(output: Any, clip: Clip, model: str) -> Frames:
     if output.shape != clip.frames.shape:
         raise ModelError(f"{clip.name}: {model} returned {describe(output)}; {expected}.")
     return np.ascontiguousarray(output)
+
+
+def notes_of(call: Callable[..., Any]) -> list[str]:
+    """What a model says of the clip it has just made, see the module's text; each sentence once."""
+    notes = getattr(call, "notes", None)
+    return list(dict.fromkeys(map(str, (notes() if callable(notes) else notes) or ())))
 
 
 def custom(target: str, kwargs: Mapping[str, Any] | None = None) -> Callable[..., Any]:

@@ -111,10 +111,29 @@ def clip_mean(values: Values, weights: Values | None = None) -> float | None:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What a model's run says that a reader of the table must know, and the scored clips that it is true of.
+
+    >>> Note("lossy input: h264 yuv420p", ("a",)).brief
+    'lossy input'
+    """
+
+    text: str
+    clips: tuple[str, ...]
+
+    @property
+    def brief(self) -> str:
+        """What marks the row: the part before the first colon."""
+        return self.text.partition(": ")[0]
+
+
+@dataclass(frozen=True)
 class Summary:
     """One run under one protocol and track.
 
     Attributes:
+        barred: why it is not ranked although its kind of model is; empty when it may be.
+        notes: sorted by their text.
         clips: the scored clips, sorted by name; the arrays of cells follow this order.
         properties: what was measured of each clip itself (``vpbench.properties``), by its name.
         source: the file it was read from.
@@ -142,6 +161,8 @@ class Summary:
     digest: str = ""
     slice: str = "all"
     partial: str = ""
+    notes: tuple[Note, ...] = ()
+    barred: str = ""
 
     @property
     def group(self) -> tuple[str, str, str, str]:
@@ -165,6 +186,8 @@ class Summary:
             return self.partial
         if self.ok != self.total:
             return f"{self.ok}/{self.total} clips" + (f", {self.failed} failed" if self.failed else "")
+        if self.barred:
+            return f"not ranked: {self.barred}"
         return "" if self.may_rank else "not ranked: floor/ceiling row"
 
 
@@ -282,6 +305,13 @@ def _summary(found: Mapping[str, Any], file: Path) -> Summary:
             properties={str(name): dict(found["clips"]["properties"].get(name, {})) for name in clips},
             source=file,
             digest=_digest(found, cells),
+            barred=str(found["model"].get("barred", "")),
+            notes=tuple(
+                sorted(
+                    (Note(str(note["note"]), tuple(map(str, note["clips"]))) for note in found["model"].get("notes", ())),
+                    key=lambda note: note.text,
+                )
+            ),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{file}: is not a summary ({said(error)}). {advice(file)}") from error

@@ -21,7 +21,7 @@ from vpbench.check import needs, unmet
 from vpbench.clip import Benchmark, Clip, ClipHandle, Frames
 from vpbench.configuration import MODEL_KEYS, build, check_leaf, import_target, unknown_name
 from vpbench.errors import ConfigError, DataError, StorageError
-from vpbench.models import Model, implementation_version
+from vpbench.models import Model, implementation_version, notes_of
 from vpbench.prefetch import prefetched
 from vpbench.properties import properties
 from vpbench.scoring import ClipStore, Protocol, Scored, measure_clip, write_scores
@@ -82,7 +82,8 @@ def build_model(leaf: Mapping[str, Any]) -> Model:
         raise error
     if callable(weights := getattr(call, "fingerprints", None)):
         identity["weights"] = weights()
-    return Model(name, call, needs_reference, bool(leaf.get("ranked", True)), identity)
+    barred = "seeded random weights" if getattr(call, "random_weights", False) else ""
+    return Model(name, call, needs_reference, bool(leaf.get("ranked", True)), identity, barred)
 
 
 def select(handles: Sequence[ClipHandle], clips: Sequence[str] | None, limit: int | None) -> list[ClipHandle]:
@@ -240,6 +241,8 @@ class Run:
                 record["peak_memory_bytes"] = provenance.peak_memory_bytes()
                 if callable(stages := getattr(self.model.call, "stages", None)):
                     record["stages"] = stages()
+                if notes := notes_of(self.model.call):
+                    record["notes"] = notes
                 stage = "store"
                 record["prediction"], stored = self._store(name, prediction, clip.fps)
                 self._write_record({**record, "status": "generated"})
@@ -299,11 +302,15 @@ class Run:
                 failed[name] = str(record["error"])
             elif record["status"] == "ok" and self._is_measured(name, record["prediction"]):
                 done[name] = record
-        header = {
+        header: dict[str, Any] = {
             "benchmark": {"name": self.benchmark.name, "fingerprint": self.fingerprint, "clips": len(self.handles)},
             "model": {"name": self.model.name, "needs_reference": self.model.needs_reference, "ranked": self.model.ranked},
             "run": self.folder.name,
         }
+        if self.model.barred:
+            header["model"]["barred"] = self.model.barred
+        if notes := _by_note(done):
+            header["model"]["notes"] = notes
         names = list(self.fingerprints)
         scores = []
         for view in self.views:
@@ -329,6 +336,15 @@ class Run:
         path = self.folder / "masks.json"
         if callable(manifest) and not path.exists() and (made := manifest()) is not None:
             write_json(path, made)
+
+
+def _by_note(done: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What stands in the records of the clips that a reader of the table must know, sorted, with the clips that it is true of."""
+    clips: dict[str, list[str]] = {}
+    for name, record in done.items():
+        for note in record.get("notes", ()):
+            clips.setdefault(str(note), []).append(name)
+    return [{"note": note, "clips": sorted(clips[note])} for note in sorted(clips)]
 
 
 def _device(wanted: str, needed: bool) -> str:

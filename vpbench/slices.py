@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vpbench.errors import ConfigError, DataError
-from vpbench.results import Cell, Summary, advice, clip_mean
+from vpbench.results import Cell, Note, Summary, advice, clip_mean
 
 ALL = "all"
 UNKNOWN = "unknown"  # the slice of the clips without the property
@@ -144,6 +144,7 @@ def _cut(summary: Summary, clips: Sequence[str], name: str, total: int) -> Summa
         failed=0,
         slice=name,
         partial="" if whole else f"{summary.ok}/{summary.total} clips in all",
+        notes=tuple(Note(note.text, left) for note in summary.notes if (left := tuple(clip for clip in note.clips if clip in keep))),
     )
 
 

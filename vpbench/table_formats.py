@@ -24,7 +24,7 @@ from vpbench.tables import Group, Options, Row, Table
 TIDY = (
     *("benchmark", "fingerprint", "protocol", "track", "slice", "model", "run", "metric", "region", "unit", "direction"),
     *("value", "low", "high", "n", "clips_ok", "clips_total", "under_sampled", "rank", "rank_low", "rank_high"),
-    *("mean_rank", "mean_rank_low", "mean_rank_high", "place", "place_low", "place_high", "ranked", "reason", "signature"),
+    *("mean_rank", "mean_rank_low", "mean_rank_high", "place", "place_low", "place_high", "ranked", "reason", "notes", "signature"),
 )
 PAIRED = (
     *("benchmark", "fingerprint", "protocol", "track", "slice", "metric", "region", "unit", "direction"),
@@ -74,6 +74,7 @@ def _of_row(row: Row) -> dict[str, Any]:
         "place_high": worst,
         "ranked": "no" if row.reason else "yes",
         "reason": row.reason,
+        "notes": "; ".join(note.text for note in row.summary.notes),
     }
 
 
@@ -123,7 +124,7 @@ def wide_csv(table: Table, intervals: bool = True) -> str:
             cells = {column.header: cell for column in group.defined if (cell := row.summary.cell(column.column))}
             values = [value for header in headers for value in _wide(row, cells.get(header), intervals)]
             place = [row.place or "", _plain(range_text(row.places))]
-            writer.writerow([*names, *place, _plain(row.label), mean_text(row), *values, clips_text(row), _plain(row.reason)])
+            writer.writerow([*names, *place, _plain(row.label), mean_text(row), *values, clips_text(row), _plain(row.note)])
     return text.getvalue()
 
 
@@ -166,7 +167,8 @@ def _json_row(row: Row) -> dict[str, Any]:
         found = {key: value for key, value in _of_cell(row, cell).items() if key not in shared}
         marks = {"under_sampled": cell.under_sampled or None, "absent": cell.absent, "unranked": cell.unranked, "note": cell.note}
         cells[cell.column] = _filled({**found, **marks})
-    return {"label": row.label, **_filled(_of_row(row)), "ranked": not row.reason, "cells": cells}
+    notes = [{"note": note.text, "clips": len(note.clips)} for note in row.summary.notes]
+    return {"label": row.label, **_filled({**_of_row(row), "notes": notes or None}), "ranked": not row.reason, "cells": cells}
 
 
 def _filled(found: Mapping[str, Any]) -> dict[str, Any]:

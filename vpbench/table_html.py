@@ -95,7 +95,7 @@ def _row(group: Group, row: Row, columns: Sequence[Cell], intervals: bool) -> st
     return (
         f"<tr{dim}><td>{place_text(row)}</td>"
         f'<th scope="row" class="name"{full}><bdi>{escape(name)}</bdi></th><td>{mean}</td>{cells}<td>{clips_text(row)}</td>'
-        f'<td class="note">{escape(row.reason)}</td></tr>'
+        f'<td class="note">{escape(row.note)}</td></tr>'
     )
 
 

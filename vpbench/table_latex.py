@@ -68,7 +68,7 @@ def _tabular(group: Group, columns: Sequence[Cell], notes: Sequence[str], interv
             lines.append("\\midrule")
         mean = mean_text(row) + (_half(half_mean_text(row)) if intervals else "")
         cells = [_value(group, row, column, intervals) for column in columns]
-        line = [_ranks(place_text(row)), escape(short(row.label)), mean, *cells, clips_text(row), escape(short(row.reason))]
+        line = [_ranks(place_text(row)), escape(short(row.label)), mean, *cells, clips_text(row), escape(short(row.note))]
         lines.append(" & ".join(line) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}"]
     if notes:

@@ -44,7 +44,7 @@ def _section(group: Group, columns: Sequence[Cell], notes: Sequence[str], interv
     for row in group.rows:
         cells = [_value(group, row, column, intervals) for column in columns]
         mean = mean_text(row) + (_half(half_mean_text(row)) if intervals else "")
-        line = [place_text(row), escape(short(row.label)), mean, *cells, clips_text(row), escape(row.reason)]
+        line = [place_text(row), escape(short(row.label)), mean, *cells, clips_text(row), escape(row.note)]
         lines.append("| " + " | ".join(line) + " |")
     lines.append("")
     if notes:

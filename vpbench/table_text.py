@@ -101,7 +101,7 @@ def notes(group: Group, intervals: bool, shown: str = HALF, columns: Container[s
         columns: names of the columns that the notes are for; None for all.
     """
     every = [cell for cell in group.columns if columns is None or cell.column in columns]
-    return [*_of_noise(group, every, shown if intervals else ""), *_power(group, every), *_of_values(group, every)]
+    return [*of_models(group), *_of_noise(group, every, shown if intervals else ""), *_power(group, every), *_of_values(group, every)]
 
 
 def notes_by_group(table: Table, intervals: bool, names: Sequence[str], shown: str = HALF, few: bool = False) -> list[list[str]]:
@@ -125,6 +125,16 @@ def notes_by_group(table: Table, intervals: bool, names: Sequence[str], shown: s
         once = {line for line in _absences(group, columns) if not line.endswith(tuple(f": {reason}." for reason in OF_SLICES))}
         found.append([line for line in notes(group, intervals, shown, columns) if line not in told])
         told |= once
+    return found
+
+
+def of_models(group: Group) -> list[str]:
+    """What the models' runs say of themselves, with the clips that it is true of where these are not all."""
+    found = []
+    for row in group.rows:
+        for note in row.summary.notes:
+            some = "" if len(note.clips) == row.summary.ok else f" ({len(note.clips)} of {row.summary.ok} clips)"
+            found.append(f"{short(row.label)}: {note.text.rstrip('.')}{some}.")
     return found
 
 

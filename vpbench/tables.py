@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from vpbench.rankings import Clips, ColumnRanking, Interval, MeanRank, Range, intervals, mean_rank, rank_column
 from vpbench.results import Cell, Summary, load_summaries, order
 from vpbench.slices import check_dimensions, slices
-from vpbench.table_text import ALL_COLUMNS, one_line, place_text
+from vpbench.table_text import ALL_COLUMNS, of_models, one_line, place_text
 from vpbench.table_text import absent_metrics as absent_metrics
 
 if TYPE_CHECKING:
@@ -55,6 +55,11 @@ class Row:
     intervals: dict[str, Interval] = field(default_factory=dict)
     mean_rank_interval: Interval | None = None
     places: Range | None = None
+
+    @property
+    def note(self) -> str:
+        """What stands in people's tables beside the row: why it is not ranked, and the marks of its model's notes."""
+        return "; ".join(dict.fromkeys(filter(None, [self.reason, *(note.brief for note in self.summary.notes)])))
 
 
 @dataclass(frozen=True)
@@ -361,16 +366,15 @@ def print_table(table: Table, console: Console) -> None:
             for line in console.render_lines(short, unlimited, pad=False):
                 text = "".join(segment.text for segment in line).rstrip()
                 console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
-            continue
-        fitting = [_grid(group, group.chosen(()), stacked=False), short]
-        fitting = [grid for grid in fitting if Measurement.get(console, unlimited, grid).maximum <= console.width]
-        if fitting:
-            console.print(fitting[0])
-            continue
-        console.print(_grid(group, few, stacked=True))
-        for row in group.rows:
-            if row.reason:
-                console.print(Text(f"{one_line(row.label)}: {one_line(row.reason)}", style="dim"))
+        else:
+            fitting = [_grid(group, group.chosen(()), stacked=False), short]
+            fitting = [grid for grid in fitting if Measurement.get(console, unlimited, grid).maximum <= console.width]
+            console.print(fitting[0] if fitting else _grid(group, few, stacked=True))
+            for row in group.rows if not fitting else ():
+                if row.note:
+                    console.print(Text(f"{one_line(row.label)}: {one_line(row.note)}", style="dim"))
+        for note in of_models(group):
+            console.print(one_line(note), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def _grid(group: Group, columns: Sequence[Cell], *, stacked: bool) -> RichTable:
@@ -394,7 +398,7 @@ def _grid(group: Group, columns: Sequence[Cell], *, stacked: bool) -> RichTable:
             style = {"best": "bold", "second": "underline"}.get(group.place(row, column.column), "")
             cells.append(Text.assemble((cell.text if cell else "", style)))  # the style is on the digits, not on the padding
         mean = "" if row.mean_rank is None else f"{row.mean_rank:.2f}"
-        note = [] if stacked else [Text(one_line(row.reason))]
+        note = [] if stacked else [Text(one_line(row.note))]
         clips = f"{row.summary.ok}/{row.summary.total}"
         grid.add_row(place_text(row), Text(one_line(row.label)), *cells, mean, clips, *note, style="dim" if row.reason else "")
     return grid
