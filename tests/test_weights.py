@@ -110,7 +110,7 @@ NETWORKS = [
 
 
 def test_the_table_has_every_network_that_metrics_name():
-    assert list(table()) == NETWORKS
+    assert [name for name, entry in table().items() if not entry.use.startswith("model ")] == NETWORKS
 
 
 def test_hashes_agree_with_those_that_publishers_write_into_names_and_addresses():

@@ -81,11 +81,13 @@ class Checkpoint:
         source: a folder, a file, or an id on the hub.
         kind: what it must be: the name of a diffusers pipeline, ``branch``, ``adapter`` or ``lora``.
         key: the key of the model's configuration that names it.
+        offer: hub id of what is offered where ``source`` is none that is published; empty: the first one of the kind.
     """
 
     source: str
     kind: str
     key: str = "checkpoint"
+    offer: str = ""
 
     def find(self) -> Path | None:
         """Where it lies; None when nothing of it is there."""
@@ -114,7 +116,7 @@ class Checkpoint:
         """What ``vpbench check`` says of it."""
         found = self.find() if self.source else None
         offers = [entry for entry in table().values() if entry.kind == self.kind]
-        known = table().get(self.source) or (offers[0] if offers else None)
+        known = table().get(self.source) or table().get(self.offer) or (offers[0] if offers else None)
         return Need(
             key=self.key,
             source=self.source,

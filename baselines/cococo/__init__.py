@@ -1,0 +1,1 @@
+"""COCOCO: an image inpainting network with motion modules, steered by a text."""
