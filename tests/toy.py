@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vpbench.clip import Clip, Frames, MaskedClip
+from vpbench.models import Short
 
 
 def toy_clip(name: str, frames: int = 4, height: int = 32, width: int = 40, operation: str = "inpaint") -> Clip:
@@ -84,6 +85,11 @@ def raises_on_c(clip: MaskedClip, *, seed: int) -> Frames:
     if clip.name == "c":
         raise RuntimeError("no idea how to fill this one")
     return grey(clip, seed=seed)
+
+
+def short(clip: MaskedClip, *, seed: int) -> Short:
+    """Leaves the last frame out without having said so."""
+    return Short(grey(clip, seed=seed)[:-1], tuple(range(len(clip.frames) - 1)))
 
 
 def counts_calls(clip: MaskedClip, *, seed: int, log: str, seconds: float = 0.0) -> Frames:

@@ -6,8 +6,8 @@ Nothing else crosses from one part of the harness to another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -73,6 +73,7 @@ class Clip:
         fps: frames per second of ``frames`` (after any thinning).
         caption: text describing the whole video; for an edit the whole edited video.
         region_caption: text describing what belongs into the hole.
+        source_caption: of an edit, text describing the video as it is; empty where the benchmark has none.
         operation: one of ``OPERATIONS``.
         instruction: the edit as an order ("Remove the woman."); empty for ``inpaint``.
         target: the true result where one exists, same shape as ``frames``; for ``inpaint`` leave it None (the source is the truth).
@@ -89,6 +90,7 @@ class Clip:
     instruction: str = ""
     target: Frames | None = None
     tags: tuple[str, ...] = ()
+    source_caption: str = ""
 
     def __post_init__(self) -> None:
         check_frames(self.frames, self.name)
@@ -97,6 +99,12 @@ class Clip:
             raise DataError(f"{self.name}: unknown operation {self.operation!r}; known: {', '.join(OPERATIONS)}.")
         if self.target is not None and check_frames(self.target, f"{self.name} (target)").shape != self.frames.shape:
             raise DataError(f"{self.name}: the target is {self.target.shape}, the frames {self.frames.shape}; they must be equal.")
+
+    def at(self, frames: Sequence[int]) -> Clip:
+        """The clip with these of its frames alone, counted from 0, in this order."""
+        chosen = list(frames)
+        target = None if self.target is None else self.target[chosen]
+        return replace(self, frames=self.frames[chosen], masks=self.masks[chosen], target=target)
 
     @property
     def reference(self) -> Frames:
@@ -126,6 +134,7 @@ class MaskedClip:
     operation: str
     instruction: str
     source: Frames | None
+    source_caption: str = ""
 
     @classmethod
     def of(cls, clip: Clip, fill: tuple[int, int, int] = (0, 0, 0)) -> MaskedClip:
@@ -142,6 +151,7 @@ class MaskedClip:
             operation=clip.operation,
             instruction=clip.instruction,
             source=None if clip.operation == "inpaint" else clip.frames.copy(),
+            source_caption=clip.source_caption,
         )
 
 

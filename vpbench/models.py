@@ -12,6 +12,8 @@ A model that loads checkpoints may also have these methods; the harness calls th
 * ``notes`` (list of str, or a method that returns one): what a reader of the table must know of the clip it has just made, in sentences
   that are equal for all clips they are true of (``lossy input: h264 yuv420p``). Goes into the clip's record, the summary and every table;
   what stands before a colon marks the row.
+* ``allow_short`` (bool): it may return ``Short``, a prediction that lacks frames. Such a row is scored on what is there and never ranked.
+* ``release()``: let go of networks and end processes; called after the last clip, also when the run ends early.
 * ``random_weights`` (bool): its networks have seeded random weights, for trying the plumbing. Such a row is shown and never ranked.
 """
 
@@ -30,6 +32,19 @@ from vpbench.clip import Clip, Frames, MaskedClip, describe
 from vpbench.configuration import import_target
 from vpbench.errors import ConfigError, ModelError
 from vpbench.sources import digest
+
+
+@dataclass(frozen=True)
+class Short:
+    """A prediction that may lack frames.
+
+    Attributes:
+        frames: uint8 (N, H, W, 3).
+        present: which frames of the clip these are, counted from 0, ascending.
+    """
+
+    frames: Frames
+    present: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -52,14 +67,24 @@ class Model:
     identity: Mapping[str, Any]
     barred: str = ""
 
-    def predict(self, clip: Clip, seed: int) -> Frames:
+    def predict(self, clip: Clip, seed: int) -> Short:
         """Run the model on ``clip`` and check what comes back.
+
+        Returns:
+            The prediction, and the frames that it has: all, but for a model that may leave some out.
 
         Raises:
             ModelError: not uint8 (T, H, W, 3) of the clip's own shape; the message says what came.
         """
         output = self.call(clip if self.needs_reference else MaskedClip.of(clip), seed=seed)
-        return check_prediction(output, clip, self.name)
+        if not isinstance(output, Short):
+            return Short(check_prediction(output, clip, self.name), tuple(range(len(clip.frames))))
+        wrong = f"{clip.name}: {self.name} returned the frames {output.present} of a clip of {len(clip.frames)}"
+        if not getattr(self.call, "allow_short", False) and len(output.present) != len(clip.frames):
+            raise ModelError(f"{wrong}; only a model with allow_short may leave some out.")
+        if not output.present or list(output.present) != sorted(set(output.present) & set(range(len(clip.frames)))):
+            raise ModelError(f"{wrong}; expected at least one, in ascending order.")
+        return Short(check_prediction(output.frames, clip.at(output.present), self.name), output.present)
 
 
 def check_prediction(output: Any, clip: Clip, model: str) -> Frames:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from vpbench.errors import ConfigError, DataError, StorageError
 from vpbench.models import Model, implementation_version, notes_of
 from vpbench.prefetch import prefetched
 from vpbench.properties import properties
-from vpbench.scoring import ClipStore, Protocol, Scored, measure_clip, write_scores
+from vpbench.scoring import ClipStore, Protocol, Scored, clip_store, measure_clip, write_scores
 from vpbench.storage import Claim, cannot_write, clear_leftovers, read_json, sha256_file, sha256_json, to_json, write_json, write_once
 from vpbench.views import View
 
@@ -135,7 +135,6 @@ class Run:
         self.id = sha256_json(self.identity)[:10]
         root = Path(str(config["out"])) / self.benchmark.name
         self.folder: Path = root / f"{self.model.name}-{self.id}"
-        self.references = root / ".reference"
         self._open(config)
         if callable(keep_in := getattr(self.model.call, "keep_in", None)):
             keep_in(root / ".kept")
@@ -182,15 +181,15 @@ class Run:
         path = self.prediction_path(clip)
         return record is not None and "prediction" in record and path.exists() and sha256_file(path) == record["prediction"]
 
-    def _arrays(self, clip: str, checksum: str, view: View) -> ClipStore:
-        return ClipStore(self.folder, self.references / self.fingerprints[clip][:16], clip, checksum, view)
+    def _arrays(self, record: Mapping[str, Any], view: View) -> ClipStore:
+        return clip_store(self.folder, self.fingerprints[record["clip"]], record, view)
 
     def is_done(self, clip: str) -> bool:
         """Whether the clip is generated and every pass of this protocol and these tracks that can run is stored."""
         record = self.record(clip)
         if record is None or record["status"] != "ok" or not self.is_generated(clip):
             return False
-        return self._is_measured(clip, record["prediction"])
+        return self._is_measured(record)
 
     def execute(self, progress: Callable[[str, int, int], None] = lambda clip, done, total: None) -> Result:
         """Do what is missing and derive the scores.
@@ -201,6 +200,13 @@ class Run:
         Raises:
             StorageError: the disk is full or gone; finished clips are kept.
         """
+        try:
+            return self.score(self._generate(progress))
+        finally:
+            if callable(release := getattr(self.model.call, "release", None)):
+                release()
+
+    def _generate(self, progress: Callable[[str, int, int], None]) -> list[str]:
         generated: list[str] = []
         waiting = [handle for handle in self.selected if not self.is_done(handle.name)]
         done = len(self.selected) - len(waiting)
@@ -221,7 +227,7 @@ class Run:
             finished = [h for h in later if self.is_done(h.name)]
             done += len(finished)
             waiting = [h for h in later if h not in finished]
-        return self.score(generated)
+        return generated
 
     def _clip(self, name: str, clip: Clip | Exception, generated: list[str]) -> None:
         stage = "load"
@@ -236,7 +242,9 @@ class Run:
                 record, stored = {**known, **record}, self._stored(name)
             else:
                 stage = "generate"
-                prediction = self.model.predict(clip, self.seed)
+                made = self.model.predict(clip, self.seed)
+                if len(made.present) < len(clip.frames):
+                    record["present"] = list(made.present)
                 record["seconds"] = time.perf_counter() - started
                 record["peak_memory_bytes"] = provenance.peak_memory_bytes()
                 if callable(stages := getattr(self.model.call, "stages", None)):
@@ -244,13 +252,15 @@ class Run:
                 if notes := notes_of(self.model.call):
                     record["notes"] = notes
                 stage = "store"
-                record["prediction"], stored = self._store(name, prediction, clip.fps)
+                record["prediction"], stored = self._store(name, made.frames, clip.fps)
                 self._write_record({**record, "status": "generated"})
                 generated.append(name)
-                del prediction
+                del made
             stage = "score"
+            if "present" in record:
+                clip = clip.at(record["present"])
             for view in self.views:
-                measure_clip(self._arrays(name, record["prediction"], view), clip, stored, self.measures, self.device)
+                measure_clip(self._arrays(record, view), clip, stored, self.measures, self.device)
             for key in ("error", "stage", "traceback"):
                 record.pop(key, None)
             self._write_record({**record, "status": "ok"})
@@ -300,15 +310,15 @@ class Run:
                 continue
             if record["status"] == "failed":
                 failed[name] = str(record["error"])
-            elif record["status"] == "ok" and self._is_measured(name, record["prediction"]):
+            elif record["status"] == "ok" and self._is_measured(record):
                 done[name] = record
         header: dict[str, Any] = {
             "benchmark": {"name": self.benchmark.name, "fingerprint": self.fingerprint, "clips": len(self.handles)},
             "model": {"name": self.model.name, "needs_reference": self.model.needs_reference, "ranked": self.model.ranked},
             "run": self.folder.name,
         }
-        if self.model.barred:
-            header["model"]["barred"] = self.model.barred
+        if barred := "; ".join(filter(None, [self.model.barred, _short(done.values())])):
+            header["model"]["barred"] = barred
         if notes := _by_note(done):
             header["model"]["notes"] = notes
         names = list(self.fingerprints)
@@ -316,9 +326,10 @@ class Run:
         for view in self.views:
             scored = {
                 name: Scored(
-                    self._arrays(name, record["prediction"], view),
+                    self._arrays(record, view),
                     bool(record["has_truth"]) or view.against == "source",
                     dict(record.get("properties", {})),
+                    record.get("present", ()),
                 )
                 for name, record in done.items()
             }
@@ -326,8 +337,8 @@ class Run:
         self._write_manifest()
         return Result(self.folder, scores, len(self.handles), len(done), list(generated), failed, self.absent)
 
-    def _is_measured(self, clip: str, checksum: str) -> bool:
-        stores = [self._arrays(clip, checksum, view) for view in self.views]
+    def _is_measured(self, record: Mapping[str, Any]) -> bool:
+        stores = [self._arrays(record, view) for view in self.views]
         return all(store.has(measure) for store in stores for measure in self.measures.values())
 
     def _write_manifest(self) -> None:
@@ -336,6 +347,16 @@ class Run:
         path = self.folder / "masks.json"
         if callable(manifest) and not path.exists() and (made := manifest()) is not None:
             write_json(path, made)
+
+
+def _short(records: Iterable[Mapping[str, Any]]) -> str:
+    """How many frames the predictions lack; empty where they have all."""
+    present = total = 0
+    for record in records:
+        frames = int(record["properties"]["frames"])
+        total += frames
+        present += len(record.get("present", range(frames)))
+    return f"short: {present} of {total} frames" if present < total else ""
 
 
 def _by_note(done: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from vpbench.errors import ConfigError, StorageError
 from vpbench.measuring import Arrays, ClipMetric, ClipValue, Compute, Measure, Metric, Region, SetMetric, SetValue, frame_mean
 from vpbench.results import SCHEMA
 from vpbench.statistics import jackknife_error
-from vpbench.storage import cached_arrays, read_arrays, write_arrays, write_bytes, write_json
+from vpbench.storage import cached_arrays, read_arrays, sha256_json, write_arrays, write_bytes, write_json
 from vpbench.views import View
 
 PREDICTION = "_prediction"  # the array that ties measures to the prediction they were made from
@@ -244,6 +244,19 @@ class ClipStore:
         return tie is not None and np.array_equal(tie, self._tie)
 
 
+def clip_store(run: Path, fingerprint: str, record: Mapping[str, Any], view: View) -> ClipStore:
+    """Where the arrays of a clip of a run lie.
+
+    Args:
+        run: the run folder.
+        fingerprint: of the clip's content.
+        record: the clip's record. A prediction that lacks frames (``present``) is compared with those of the reference that it has.
+        view: what is scored.
+    """
+    content = sha256_json([fingerprint, record["present"]]) if "present" in record else fingerprint
+    return ClipStore(run, run.parent / ".reference" / content[:16], record["clip"], str(record.get("prediction", "")), view)
+
+
 def measure_clip(store: ClipStore, clip: Clip, prediction: Frames, measures: Mapping[str, Measure], device: str) -> None:
     """Run the passes that are missing for one clip and view, and store their arrays.
 
@@ -263,11 +276,19 @@ def measure_clip(store: ClipStore, clip: Clip, prediction: Frames, measures: Map
 
 @dataclass(frozen=True)
 class Scored:
-    """A clip whose passes are stored: where, whether its hole has a true answer, and what was measured of the clip itself."""
+    """A clip whose passes are stored.
+
+    Attributes:
+        store: where.
+        has_truth: whether its hole has a true answer.
+        properties: what was measured of the clip itself.
+        present: the frames that the prediction has; empty: all.
+    """
 
     store: ClipStore
     has_truth: bool
     properties: Mapping[str, Any] = field(default_factory=dict)
+    present: Sequence[int] = ()
 
 
 def write_scores(
@@ -316,7 +337,8 @@ def write_scores(
             if isinstance(column.metric, ClipMetric) and values[column.name][clip].n
         }
         longest = max(map(len, curves.values()), default=0)
-        rows = ([t, *(c[t] if t < len(c) else math.nan for c in curves.values())] for t in range(longest))
+        numbers = done[clip].present or range(longest)
+        rows = ([numbers[t], *(c[t] if t < len(c) else math.nan for c in curves.values())] for t in range(longest))
         write_bytes(folder / "frames" / f"{clip}.csv", _csv(["frame", *curves], rows))
     lines = ([clip, *(values[name][clip].value for name in values)] for clip in sorted(done))
     write_bytes(folder / "clips.csv", _csv(["clip", *values], lines))

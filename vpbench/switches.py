@@ -23,7 +23,7 @@ from vpbench.configuration import build, import_target
 from vpbench.errors import ConfigError, DataError, StorageError, VpbenchError
 from vpbench.measuring import Arrays, SetMetric
 from vpbench.results import Cell, Summary, Values, clip_mean
-from vpbench.scoring import LEAF_KEYS, ClipStore, Column, Protocol, measure_clip
+from vpbench.scoring import LEAF_KEYS, ClipStore, Column, Protocol, clip_store, measure_clip
 from vpbench.storage import read_json
 from vpbench.views import View
 
@@ -244,10 +244,9 @@ class Workbench:
         return arrays
 
     def _store(self, clip: str, view: View) -> ClipStore:
-        record = self.record(clip)
+        record = {"clip": clip, **self.record(clip)}
         assert self.folder is not None
-        references = self.folder.parent / ".reference" / str(self.facts["clips"].get(clip, ""))[:16]
-        return ClipStore(self.folder, references, clip, str(record.get("prediction", "")), view)
+        return clip_store(self.folder, str(self.facts["clips"].get(clip, "")), record, view)
 
     def _compute(self, store: ClipStore, column: Column, view: View) -> None:
         from vpbench.storage import sha256_file
@@ -260,7 +259,9 @@ class Workbench:
             raise UnmeasuredError(f"{file}: is gone or is not the prediction that was scored")
         measure = column.metric.measure
         try:
-            measure_clip(store, self._clip(store.clip), read_lossless(file), {measure.array_id: measure}, _device(column))
+            clip, present = self._clip(store.clip), self.record(store.clip).get("present")
+            clip = clip.at(present) if present else clip
+            measure_clip(store, clip, read_lossless(file), {measure.array_id: measure}, _device(column))
         except (VpbenchError, OSError, ValueError) as error:
             raise UnmeasuredError(str(error)) from error
 

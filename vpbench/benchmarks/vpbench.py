@@ -62,11 +62,13 @@ class VPBenchHandle:
     operation: str
     instruction: str
     prepare: Preparation
+    source_caption: str = ""
 
     def fingerprint(self) -> str:
         """Hex sha256 over video, masks, the row and the preparation."""
         row = (self.name, self.mask_id, self.start, self.end, self.fps, self.caption, self.region_caption, self.operation, self.instruction)
-        return fingerprint([self.video, self.masks], row, self.prepare.identity())
+        more = [self.source_caption] if self.source_caption else []
+        return fingerprint([self.video, self.masks], row, self.prepare.identity(), *more)
 
     def load(self) -> Clip:
         """Read the row's frames and the masks of its object.
@@ -91,7 +93,8 @@ class VPBenchHandle:
             )
         masks = self.prepare.masks_for(masks, frames, self.name)
         fps = self.fps / self.prepare.step(self.fps)
-        clip = Clip(self.name, frames, masks, fps, self.caption, self.region_caption, self.operation, self.instruction)
+        texts = (self.caption, self.region_caption, self.operation, self.instruction)
+        clip = Clip(self.name, frames, masks, fps, *texts, source_caption=self.source_caption)
         return self.prepare.apply(clip, windowed=True)
 
     def _labels(self, frames: int) -> np.ndarray[Any, Any]:
@@ -181,6 +184,7 @@ class VPBench:
             operation=operation,
             instruction=instruction,
             prepare=prepare,
+            source_caption=row.get("Original_video_caption", "") if edit else "",
         )
 
     def _make_unique(self, path: Path) -> None:

@@ -27,6 +27,7 @@ from vpbench.tables import Group, Row
 from vpbench.views import View
 
 NUMBERS = ("frames", "fps", "height", "width", "coverage", "motion")  # of a clip's properties, those that its page shows
+MOST_FRAMES = 1_000_000  # that a clip's table of values per frame may speak of
 DIGITS = 6  # significant ones of the numbers in pages' data
 Floats = NDArray[np.float64]
 
@@ -248,7 +249,13 @@ def read_frames(path: Path) -> dict[str, list[float | str | None]]:
             header, *lines = list(csv.reader(file))
         if header[:1] != ["frame"] or any(len(line) != len(header) for line in lines):
             raise ValueError("expected a first column named frame and lines of equal length")
-        columns = {name: [number(float(line[k])) if line[k] else None for line in lines] for k, name in enumerate(header) if k}
+        frames = [int(line[0]) for line in lines]
+        if frames != sorted(set(frames)) or (frames and not 0 <= frames[0] <= frames[-1] < MOST_FRAMES):
+            raise ValueError("expected ascending numbers of frames")
+        columns: dict[str, list[float | str | None]] = {name: [None] * (frames[-1] + 1 if frames else 0) for name in header[1:]}
+        for frame, line in zip(frames, lines, strict=True):
+            for name, text in zip(header[1:], line[1:], strict=True):
+                columns[name][frame] = number(float(text)) if text else None
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read as values per frame ({error}). Run the same `vpbench run` command again.") from error
     return columns

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vpbench.clip import Clip, Frames
 from vpbench.errors import DataError
-from vpbench.report.previews import VERSION, error_pictures, input_pictures, write_preview
+from vpbench.report.previews import VERSION, Picture, error_pictures, input_pictures, write_preview
 from vpbench.report.sources import Benchmarks, RunFolder
 from vpbench.storage import sha256_file, sha256_json, write_json
 from vpbench.video import probe, read_lossless
@@ -121,31 +124,34 @@ class _ClipMaker:
         scored = (self.content, view.quantise, view.mask_dilate_px)
         shown = raw if view.track == "raw" else self._file("composite", checksum, *scored)
         error = self._file("error", checksum, view.track, view.against, *scored)
+        present, frames = record.get("present"), int(record.get("properties", {}).get("frames", 0))
+        gaps = f"{frames - len(present)} of {frames} frames are missing, and black here" if present else ""
         note = ""
         if not (self._has(shown) and self._has(error)):
             try:
-                note = self._make(run, checksum, view, raw, shown, error)
+                note = self._make(run, view, record, raw, shown, error)
             except DataError as problem:
                 return Player(label, "model", note=str(problem))
         if not self._has(shown):
             shown = raw
-        return Player(label, "model", self._use(shown), self._use(error) if self._has(error) else "", note)
+        return Player(label, "model", self._use(shown), self._use(error) if self._has(error) else "", "; ".join(filter(None, [note, gaps])))
 
-    def _make(self, run: RunFolder, checksum: str, view: View, raw: str, shown: str, error: str) -> str:
+    def _make(self, run: RunFolder, view: View, record: Mapping[str, Any], raw: str, shown: str, error: str) -> str:
         """Make what is missing of a model's videos; returns what a reader must know of what could not be made."""
         clip = self._load()
         if clip is None and self._has(raw):
             return self._without(view)
-        prediction = self._prediction(run, checksum)
+        prediction = self._prediction(run, record["prediction"])
+        present = record.get("present") or range(len(prediction))
         if clip is None:
-            self._write(raw, prediction, probe(run.prediction(self.name)).fps)
+            self._write(raw, _in_place(prediction, record), probe(run.prediction(self.name)).fps)
             return self._without(view)
-        comparison = view.comparison(clip, prediction)
+        comparison = view.comparison(clip.at(present), prediction)
         if not self._has(shown):
-            self._write(shown, comparison.prediction, clip.fps)
+            self._write(shown, _in_place(comparison.prediction, record), clip.fps)
         if not self._has(error):
             errors = error_pictures(comparison.prediction, comparison.reference, comparison.masks, comparison.has_truth)
-            self._write(error, errors, clip.fps)
+            self._write(error, _in_place(errors, record), clip.fps)
         return ""
 
     def _without(self, view: View) -> str:
@@ -197,3 +203,16 @@ class _ClipMaker:
     def _write(self, file: str, pictures: Any, fps: float) -> None:
         write_preview(self.media.folder / file, pictures, fps)
         self.made += 1
+
+
+def _in_place(pictures: Iterable[Picture], record: Mapping[str, Any]) -> Iterator[Picture]:
+    """The pictures of a prediction, with a black one for every frame that it lacks."""
+    found = iter(pictures)
+    present = record.get("present")
+    if not present:
+        yield from found
+        return
+    first = next(found)
+    found = itertools.chain([first], found)
+    for t in range(int(record["properties"]["frames"])):
+        yield next(found) if t in set(present) else np.zeros_like(first)
