@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.baselines.diffusion.files import pipeline
+from tests.baselines.diffusion.tiny_wan import wan_vace
 from tests.test_cli import loaded_after
 from tests.toy import Noisy
 from vpbench import check as check_module
@@ -58,12 +59,23 @@ def test_what_is_missing_is_said_with_size_licence_and_command(capsys: pytest.Ca
 
 
 def test_what_is_there_is_said_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = pipeline(tmp_path / "wan")
+    folder = wan_vace(tmp_path / "wan")
     assert main(["check", "model=wan_vace", f"model.checkpoint={folder}"]) == 0
     assert f"ok       model.checkpoint={folder}\n" in capsys.readouterr().out
-    snapshot = pipeline(tmp_path / "hub" / "models--Wan-AI--Wan2.1-VACE-1.3B-diffusers" / "snapshots" / "abc")
+    snapshot = wan_vace(tmp_path / "hub" / "models--Wan-AI--Wan2.1-VACE-1.3B-diffusers" / "snapshots" / "abc")
     assert main(["check", "model=wan_vace"]) == 0
     assert f"({snapshot})" in capsys.readouterr().out
+
+
+def test_what_is_there_and_wrong_is_called_so_and_a_folder_nearby_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = pipeline(tmp_path / "copies" / "wan")
+    assert main(["check", "model=wan_vace", f"model.checkpoint={tmp_path / 'copies'}"]) == 1
+    said = capsys.readouterr().out
+    assert f"wrong    model.checkpoint={tmp_path / 'copies'}\n" in said, "nothing is known of the size and licence of somebody's folder"
+    assert f"did you mean {folder}?" in said
+    assert "(about 19.0 GB, Apache-2.0)  or model.checkpoint=PATH of a copy" in said, "those of what is offered"
+    assert main(["check", "model=wan_vace", f"model.checkpoint={folder / 'vae'}"]) == 1
+    assert f"did you mean {folder}?" in capsys.readouterr().out
 
 
 def test_every_missing_file_of_a_partial_folder_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,6 +35,7 @@ class Need:
         size: for people: ``19.0 GB``; empty when unknown.
         licence: of the weights; empty when unknown.
         get: how to get it: a command, or a sentence.
+        hashed: whether its content is part of a run's id, so that its place is not.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Need:
     size: str = ""
     licence: str = ""
     get: str = ""
+    hashed: bool = False
 
     @property
     def met(self) -> bool:
@@ -62,7 +64,7 @@ class Need:
         if self.met:
             return [f"ok       {named}" + (f"  ({self.where})" if self.where and self.where != self.source else "")]
         what = ", ".join(part for part in (self.size, self.licence) if part)
-        lines = [f"missing  {named}" + (f"  ({what})" if what else "")]
+        lines = [f"{'wrong  ' if self.where else 'missing'}  {named}" + (f"  ({what})" if what else "")]
         lines += [f"           {problem}" for problem in self.problems]
         return [*lines, *([f"           get it: {self.get}"] if self.get else [])]
 
@@ -111,7 +113,14 @@ def check(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[str
         raise ConfigError(explain(error, overrides)) from error
     assert isinstance(leaf, dict)
     name = str(leaf.get("name") or leaf["_target_"])
-    return name, needs(build(leaf, "model", MODEL_KEYS))
+    model = build(leaf, "model", MODEL_KEYS)
+    found = needs(model)
+    if not unmet(found) and callable(validate := getattr(model, "validate", None)):
+        try:
+            validate()
+        except ConfigError as error:
+            found.append(Need("", "settings", "settings", (str(error),)))
+    return name, found
 
 
 def add_parser(commands: Any) -> None:

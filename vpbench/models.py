@@ -6,6 +6,7 @@ a ``MaskedClip``, unless its configuration says ``needs_reference: true``.
 A model that loads checkpoints may also have these methods; the harness calls the ones that are there:
 
 * ``needs() -> list[Need]``: what it needs before it can run (``vpbench check``).
+* ``validate()``: refuse, with a ``ConfigError``, settings that no clip can be made with; called when all needs are met. Loads no weights.
 * ``fingerprints() -> dict``: hashes of its checkpoints, part of the run's identity.
 * ``keep_in(folder)``: where it may keep what other runs can use again; called once, before the first clip.
 * ``stages() -> dict``: seconds and peak memory of each stage of the clip it has just made; goes into the clip's record.

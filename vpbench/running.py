@@ -6,7 +6,9 @@ a failing clip is recorded with its traceback and the run goes on.
 
 from __future__ import annotations
 
+import copy
 import logging
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -73,17 +75,36 @@ def build_model(leaf: Mapping[str, Any]) -> Model:
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
         raise ConfigError(f"model.name={name!r}: use letters, digits, '-', '_' and '.'; it names a folder.")
     needs_reference = bool(leaf.get("needs_reference", False))
+    wanted = needs(call)
+    if error := unmet(wanted):
+        raise error
     identity = {
-        "config": arguments,
+        "config": without(arguments, {need.key for need in wanted if need.hashed and need.key}),
         "needs_reference": needs_reference,
         "implementation": implementation_version(target),
     }
-    if error := unmet(needs(call)):
-        raise error
+    if callable(validate := getattr(call, "validate", None)):
+        validate()
     if callable(weights := getattr(call, "fingerprints", None)):
         identity["weights"] = weights()
     barred = "seeded random weights" if getattr(call, "random_weights", False) else ""
     return Model(name, call, needs_reference, bool(leaf.get("ranked", True)), identity, barred)
+
+
+def without(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """A copy of a configuration without these keys.
+
+    >>> without({"steps": 5, "loras": [{"path": "a", "scale": 1}]}, ["loras[0].path"])
+    {'steps': 5, 'loras': [{'scale': 1}]}
+    """
+    made: dict[str, Any] = copy.deepcopy(dict(config))
+    for key in keys:
+        *parents, last = (int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", key))
+        place: Any = made
+        for part in parents:
+            place = place[part]
+        del place[last]
+    return made
 
 
 def select(handles: Sequence[ClipHandle], clips: Sequence[str] | None, limit: int | None) -> list[ClipHandle]:

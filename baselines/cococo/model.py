@@ -20,7 +20,7 @@ import numpy as np
 from vpbench.baselines.cococo import parts
 from vpbench.baselines.diffusion.backbones import COMPAT, caption_of, clip_seed
 from vpbench.baselines.diffusion.checkpoints import Checkpoint, packages
-from vpbench.baselines.diffusion.loading import OFFLOADS, PRECISIONS, free_memory
+from vpbench.baselines.diffusion.loading import OFFLOADS, PRECISIONS, free_memory, torch_device
 from vpbench.baselines.diffusion.masks import RULES, dilate, latent_mask
 from vpbench.baselines.diffusion.pictures import resized
 from vpbench.baselines.diffusion.released import Released
@@ -147,6 +147,13 @@ class Cococo(Released):
     def needs(self) -> list[Need]:
         """The packages, the base checkpoint and the four parts."""
         return [packages()] if self.random_weights else [packages(), self._where.need(), *parts.needs(self.weights)]
+
+    def validate(self) -> None:
+        """Refuse what no clip can be made with, see ``Released.validate``; of random weights that is a device that is not here."""
+        if self.random_weights:
+            torch_device(self.device)
+        else:
+            super().validate()
 
     def fingerprints(self) -> dict[str, Any]:
         """Hashes of the weights; of random ones the seed, and what they are.

@@ -50,11 +50,11 @@ def needs(weights: str) -> list[Need]:
         if weights:
             path = Path(weights).expanduser() / name
             problem = _problem(path)
-            where, key, source = ("" if problem else str(path)), "weights", str(path)
+            where, key, source = (str(path) if path.is_file() else ""), "weights", str(path)
         else:
             problem = missing(Network(network))
             where, key, source = ("" if problem else str(locate(Network(network)).path)), "", f"COCOCO's {name}"
-        found.append(Need(key, source, where, (problem,) if problem else (), file.size_text, file.licence, GET))
+        found.append(Need(key, source, where, (problem,) if problem else (), file.size_text, file.licence, GET, hashed=True))
     return found
 
 

@@ -18,7 +18,7 @@ from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXBloc
 from safetensors.torch import load_file
 from torch import nn
 
-from vpbench.baselines.diffusion.checkpoints import weight_files
+from vpbench.baselines.diffusion.checkpoints import tensor_shapes, weight_files
 from vpbench.errors import ConfigError
 
 PATCH_SETTINGS = (
@@ -132,6 +132,20 @@ def load_context_encoder(folder: Path, dtype: torch.dtype | None = None) -> Cont
     check_tensors(folder, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, encoder)
     encoder.load_state_dict(tensors, strict=True, assign=True)
     return encoder.eval().requires_grad_(False)
+
+
+def check_context_encoder(folder: Path) -> None:
+    """Check a branch folder by its files' headers.
+
+    Raises:
+        ConfigError: see ``load_context_encoder``.
+    """
+    with torch.device("meta"):
+        encoder = ContextEncoder(json.loads((folder / "config.json").read_text()))
+    shapes: dict[str, Sequence[int]] = {}
+    for file in weight_files(folder, "diffusers"):
+        shapes |= {name: shape for name, shape in tensor_shapes(folder / file).items() if not name.startswith(UNUSED)}
+    check_tensors(folder, shapes, encoder)
 
 
 def check_tensors(folder: Path, shapes: Mapping[str, Sequence[int]], encoder: nn.Module) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -44,6 +44,8 @@ class Known:
         licence: of the weights.
         about_gb: sizes of its parts, in 1e9 bytes.
         note: what a reader must know before getting it; may be empty.
+        also: ids that it had before; a copy under one of them does as well.
+        exclude: what of its repository is not read, as ``hf download --exclude`` takes it.
     """
 
     source: str
@@ -51,6 +53,8 @@ class Known:
     licence: str
     about_gb: Mapping[str, float]
     note: str = ""
+    also: Sequence[str] = ()
+    exclude: Sequence[str] = ()
 
     @property
     def size(self) -> str:
@@ -63,12 +67,14 @@ class Known:
         owner, name, *inner = self.source.split("/", 2)
         path = inner[0] if inner else ""
         include = "" if not path else f" {path}" if path.endswith(".safetensors") else f" --include '{path}/*'"
-        return f"hf download {owner}/{name}{include}" + (f"  ({self.note})" if self.note else "")
+        exclude = "".join(f" --exclude '{pattern}'" for pattern in self.exclude)
+        return f"hf download {owner}/{name}{include}{exclude}" + (f"  ({self.note})" if self.note else "")
 
 
 @functools.lru_cache(maxsize=1)
 def table() -> Mapping[str, Known]:
     """The published checkpoints, by hub id."""
+    raw: dict[str, dict[str, Any]]
     raw = yaml.safe_load(resources.files("vpbench.conf").joinpath("checkpoints.yaml").read_text(encoding="utf-8"))
     return {source: Known(source, **entry) for source, entry in raw.items()}
 
@@ -94,7 +100,9 @@ class Checkpoint:
         local = Path(self.source).expanduser()
         if local.exists():
             return local
-        return next((path for path in _hub_copies(self.source) if path.exists()), None)
+        known = _known(self.source)
+        names = [self.source] if known is None else dict.fromkeys([self.source, known.source, *known.also])
+        return next((path for name in names for path in _hub_copies(name) if path.exists()), None)
 
     def problems(self) -> list[str]:
         """What is missing or wrong, files by name; empty when it is whole."""
@@ -115,16 +123,18 @@ class Checkpoint:
     def need(self) -> Need:
         """What ``vpbench check`` says of it."""
         found = self.find() if self.source else None
+        named = _known(self.source)
         offers = [entry for entry in table().values() if entry.kind == self.kind]
-        known = table().get(self.source) or table().get(self.offer) or (offers[0] if offers else None)
+        offer = named or table().get(self.offer) or (offers[0] if offers else None)
         return Need(
             key=self.key,
             source=self.source,
             where=str(found or ""),
             problems=tuple(self.problems()),
-            size=known.size if known else "",
-            licence=known.licence if known else "",
-            get=f"{known.get}  or model.{self.key}=PATH of a copy" if known else "",
+            size=named.size if named else "",
+            licence=named.licence if named else "",
+            get=_get(offer, named is None, self.key) if offer else "",
+            hashed=True,
         )
 
     def path(self) -> Path:
@@ -253,6 +263,16 @@ def read_config(path: Path) -> dict[str, Any]:
     return value
 
 
+def _known(source: str) -> Known | None:
+    """The published checkpoint of an id, also under a name that it had before."""
+    return table().get(source) or next((entry for entry in table().values() if source in entry.also), None)
+
+
+def _get(known: Known, describe: bool, key: str) -> str:
+    what = f"  ({known.size}, {known.licence})" if describe else ""
+    return f"{known.get}{what}  or model.{key}=PATH of a copy"
+
+
 def _hub_id(source: str) -> re.Match[str] | None:
     return re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*)(/.+)?", source)
 
@@ -274,7 +294,8 @@ def _pipeline_problems(folder: Path, kind: str) -> list[str]:
     try:
         index = read_config(folder / "model_index.json")
     except ConfigError as error:
-        return [str(error)]
+        near = [path.parent for path in (*folder.glob("*/model_index.json"), folder.parent / "model_index.json") if path.is_file()]
+        return [str(error), *(f"did you mean {other}?" for other in near[:3])]
     found = index.get("_class_name")
     if found != kind:
         return [f"{folder / 'model_index.json'}: is a {found}, expected a {kind}"]

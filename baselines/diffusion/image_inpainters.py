@@ -163,9 +163,10 @@ class FolderImage:
 
     def needs(self) -> list[Need]:
         """The folder."""
-        there = Path(self.folder).expanduser().is_dir()
-        problems = () if there else (f"there is no folder {self.folder}",)
-        return [Need("folder", self.folder, self.folder if there else "", problems, get="save one picture per clip there: <clip>.png")]
+        folder = Path(self.folder).expanduser()
+        problem = "" if any(folder.glob("*.png")) else "holds no .png" if folder.is_dir() else f"there is no folder {self.folder}"
+        where, advice = self.folder if folder.is_dir() else "", "save one picture per clip there: <clip>.png"
+        return [Need("folder", self.folder, where, (problem,) if problem else (), get=advice, hashed=True)]
 
     def fingerprints(self) -> dict[str, Any]:
         """The bytes of every picture in the folder."""

@@ -113,10 +113,13 @@ class LatentBlend:
                 "model.resize=stretch resizes it and the result back."
             )
         if count < geometry.window and (self.short == "refuse" or self.official):
-            raise DataError(
-                f"{clip.name}: has {count} frames, the model makes {geometry.window} at once. model.short=pad goes on with the clip played "
-                "backwards and cuts the result" + (" (not with compat=official)." if self.official else ".")
+            remedy = (
+                "compat=official refuses shorter clips, as the article's code does; compat=none pads them. More frames come of a lower "
+                "benchmark.prepare.frame_step or a higher to_fps."
+                if self.official
+                else "model.short=pad goes on with the clip played backwards and cuts the result."
             )
+            raise DataError(f"{clip.name}: has {count} frames, the model makes {geometry.window} at once. {remedy}")
         seed = OFFICIAL_SEED if self.official else clip_seed(seed, clip.name)
         with out_of_memory(clip.name, self), torch.inference_mode():
             return self._made(clip, caption, seed)
@@ -127,6 +130,18 @@ class LatentBlend:
         if self.image_inpainter is not None:
             found += [need.under("image_inpainter") for need in self.image_inpainter.needs()]
         return list(dict.fromkeys(found))
+
+    def validate(self) -> None:
+        """Refuse what no clip can be made with, see ``Released.validate``.
+
+        Raises:
+            ConfigError: of the backbone or the image inpainter, or an overlap that does not fit the backbone's windows.
+        """
+        geometry = self.backbone.geometry
+        windows.plan(geometry.window, geometry.window, self.overlap, geometry.temporal, cover=not self.official)
+        for part in (self.backbone, self.image_inpainter):
+            if callable(validate := getattr(part, "validate", None)):
+                validate()
 
     def fingerprints(self) -> dict[str, Any]:
         """What decides the results of backbone and image inpainter.

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vpbench.baselines.diffusion.checkpoints import Checkpoint, pipeline_parts
+from vpbench.baselines.diffusion.checkpoints import Checkpoint, pipeline_parts, tensor_shapes, weight_files
 from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 OFFLOADS = ("none", "model", "sequential")
+DENOISERS = ("transformer", "unet")  # how pipelines call the network that denoises
 
 
 def load_pipeline(checkpoint: Checkpoint, precision: str, precisions: Mapping[str, str] | None = None, without: Sequence[str] = ()) -> Any:
@@ -62,14 +63,38 @@ def load_network(cls: Any, folder: Path, precision: str) -> torch.nn.Module:
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ConfigError(f"{folder}: cannot be loaded as a {cls.__name__}: {_first_line(error)}") from error
     for what, keys in (("lack", found["missing_keys"]), ("have in another shape", found["mismatched_keys"])):
-        if keys:
-            first = sorted(str(key[0] if isinstance(key, tuple) else key) for key in keys)[0]
-            raise ConfigError(
-                f"{folder}: its files {what} {len(keys)} tensors of {cls.__name__}, the first is {first}. "
-                "Configuration and weights do not belong together; get both again."
-            )
+        _refuse(folder, cls, what, {str(key[0] if isinstance(key, tuple) else key) for key in keys})
     assert not isinstance(network, tuple)
     return network.eval()  # type: ignore[no-any-return]
+
+
+def skeleton(folder: Path) -> Any:
+    """The network of a pipeline that denoises, on the meta device: shapes, no values.
+
+    Args:
+        folder: of the pipeline, whole.
+
+    Raises:
+        ConfigError: its files lack tensors that its configuration wants, or have them in another shape; from the files' headers alone.
+    """
+    import diffusers
+    import torch
+
+    parts = pipeline_parts(folder)
+    name = next(name for name in DENOISERS if name in parts)
+    cls = getattr(diffusers, parts[name][1])
+    try:
+        with torch.device("meta"):
+            network = cls.from_config(cls.load_config(folder / name, local_files_only=True))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{folder / name}: config.json does not describe a {cls.__name__}: {_first_line(error)}") from error
+    found: dict[str, tuple[int, ...]] = {}
+    for file in weight_files(folder / name, "diffusers"):
+        found |= tensor_shapes(folder / name / file)
+    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    _refuse(folder / name, cls, "lack", set(expected) - set(found))
+    _refuse(folder / name, cls, "have in another shape", {key for key, shape in expected.items() if found[key] != shape})
+    return network
 
 
 def place(pipeline: Any, device: str, offload: str) -> None:
@@ -144,6 +169,14 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _refuse(folder: Path, cls: Any, what: str, keys: set[str]) -> None:
+    if keys:
+        raise ConfigError(
+            f"{folder}: its files {what} {len(keys)} tensors of {cls.__name__}, the first is {min(keys)}. "
+            "Configuration and weights do not belong together; get both again."
+        )
 
 
 def _is_network(cls: Any) -> bool:

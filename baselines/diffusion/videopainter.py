@@ -11,7 +11,7 @@ in ``tests/baselines/diffusion/test_videopainter_parity.py``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -68,7 +68,7 @@ class VideoPainter(CogVideoX):
         need = self._branch.need()
         if need.met and self._where.need().met:
             wrong = mismatches(self._branch.path(), self._folder)
-            need = Need(need.key, need.source, need.where, tuple(wrong), need.size, need.licence, need.get)
+            need = replace(need, problems=tuple(wrong))
         found.append(need)
         if self.adapter is not None:
             found.append(Checkpoint(self.adapter, "adapter", "adapter").need())
@@ -83,6 +83,18 @@ class VideoPainter(CogVideoX):
             "hole": self.hole,
             "previous_weight": self.previous_weight,
         }
+
+    def _add_loras(self, network: Any) -> None:
+        from vpbench.baselines.diffusion.branch import check_context_encoder
+
+        super()._add_loras(network)
+        check_context_encoder(self._branch.path())
+        changed, blocks = fuse(network, self._adapter, key="backbone.adapter"), len(network.transformer_blocks)
+        if self._adapter and changed != 4 * blocks:
+            raise ConfigError(
+                f"{self.adapter}: changes {changed} layers; an ID adapter changes 4 in each of the {blocks} blocks of this backbone. "
+                "An ordinary LoRA belongs into model.backbone.loras."
+            )
 
     def _sizes(self) -> Geometry:
         found = super()._sizes()

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.baselines.diffusion.backbones import caption_of, clip_seed
+from vpbench.baselines.diffusion.checkpoints import pipeline_parts, read_config
 from vpbench.baselines.diffusion.loading import OFFLOADS, PRECISIONS, free_memory, load_pipeline, place, shifted, torch_device, torch_dtype
-from vpbench.baselines.diffusion.loras import Lora, fuse, lora_fingerprints, read_loras
+from vpbench.baselines.diffusion.loras import Lora, lora_fingerprints, read_loras
 from vpbench.baselines.diffusion.masks import dilate
 from vpbench.baselines.diffusion.pictures import resized
 from vpbench.baselines.diffusion.released import Released
@@ -117,6 +118,21 @@ class WanVace(Released):
         caption = caption_of(clip, self.default_caption)
         with out_of_memory(clip.name, self):
             return self._made(clip, caption, clip_seed(seed, clip.name))
+
+    def validate(self) -> None:
+        """Refuse what no clip can be made with, see ``Released.validate``.
+
+        Raises:
+            ConfigError: as there, or the size is no multiple of what the model works at.
+        """
+        if self.height is not None:
+            self._size(self.height, self.width or self.height)
+        super().validate()
+
+    def _add_loras(self, network: Any) -> None:
+        if self._loras and "transformer_2" in pipeline_parts(self._where.path()):
+            raise ConfigError(f"{self.checkpoint}: has two transformers; a LoRA fits one of them only, so loras must be empty.")
+        super()._add_loras(network)
 
     def fingerprints(self) -> dict[str, Any]:
         """Hashes of the weights.
@@ -234,8 +250,9 @@ class WanVace(Released):
 
     def _size(self, height: int, width: int) -> tuple[int, int]:
         """What a clip of this size is worked on at."""
-        pipeline = self._pipeline
-        multiple = int(pipeline.vae_scale_factor_spatial) * int(pipeline.transformer.config.patch_size[1])
+        folder = self._where.path()
+        spatial = read_config(folder / "vae" / "config.json").get("scale_factor_spatial", 8)
+        multiple = int(spatial) * int(read_config(folder / "transformer" / "config.json").get("patch_size", (1, 2, 2))[1])
         if self.height is not None and self.width is not None:
             if self.height % multiple or self.width % multiple:
                 near = [max(1, round(size / multiple)) * multiple for size in (self.height, self.width)]
@@ -257,10 +274,7 @@ class WanVace(Released):
     @cached_property
     def _pipeline(self) -> Any:
         pipeline = load_pipeline(self._where, self.precision, {"vae": self.vae_precision}, without=TEXT)
-        if self._loras:
-            if getattr(pipeline, "transformer_2", None) is not None:
-                raise ConfigError(f"{self.checkpoint}: has two transformers; a LoRA fits one of them only, so loras must be empty.")
-            fuse(pipeline.transformer, self._loras)
+        self._add_loras(pipeline.transformer)
         if self.flow_shift is not None:
             pipeline.scheduler = shifted(pipeline.scheduler, self.flow_shift)
         if self.vae_tiling:

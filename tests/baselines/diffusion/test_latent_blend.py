@@ -292,7 +292,7 @@ def test_sizes_and_lengths_are_refused_on_demand(cog):
         run(cog(resize="refuse"), clip(height=90, width=120))
     with pytest.raises(DataError, match=r"has 8 frames, the model makes 9 at once.*short=pad"):
         run(cog(short="refuse"), clip(8))
-    with pytest.raises(DataError, match="not with compat=official"):
+    with pytest.raises(DataError, match="compat=official refuses shorter clips"):
         run(cog(compat="official", overlap=0), clip(8))
 
 
