@@ -217,3 +217,10 @@ def test_an_ended_run_goes_on_where_it_was(toys: Path, tmp_path: Path, sent: sig
     again = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     assert calls.read_text().split() == ["a", "b", "c", "c", "d", "e"]
+
+
+def test_a_key_that_one_model_of_a_sweep_lacks_is_said_with_the_model(toys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "-m", "model=telea,blank", "benchmark=demo", "model.radius_px=3"]) == 2
+    said = capsys.readouterr()
+    assert "blank: model.radius_px: 'radius_px' is unknown." in said.out + said.err
+    assert "docs/extending.md" in said.out + said.err

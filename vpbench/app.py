@@ -255,29 +255,62 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
         return text
     match = re.search(r"Could not override '([^']+)'", text)
     if match:
-        key = match.group(1)
         with contextlib.suppress(HydraException, OmegaConfBaseException):
-            valid = valid_keys(key, arguments)
-            if valid and key.rpartition(".")[2] not in valid:
-                return str(unknown_name(key, key.rpartition(".")[2], valid))
+            models = _models(arguments)
+            for model in models:
+                if problem := unknown_key(match.group(1), [*_groups(arguments), model]):
+                    sweep = (
+                        f"{model.partition('=')[2]}: {problem} Settings in a sweep go to every model: docs/extending.md says what to do."
+                    )
+                    return problem if len(models) == 1 else sweep
+    if home := next((a for a in arguments if "=~" in a), ""):
+        return f"{home}: '~' is not expanded here; write {home.replace('=~', '=$HOME', 1)}."
     cause = f": {str(error.__cause__).splitlines()[0]}" if error.__cause__ and text.startswith("Error merging") else ""
     return text.partition("\nConfig search path:")[0].strip() + cause
 
 
-def valid_keys(key: str, arguments: Sequence[str]) -> list[str]:
-    """The keys that exist beside a dotted ``key`` in the configuration that the other overrides compose."""
+def unknown_key(key: str, overrides: Sequence[str]) -> str:
+    """What is wrong with a dotted key in the configuration that overrides compose; empty when it is there.
+
+    Names the valid keys beside the first part that does not exist, and where else the same model has a key of that name.
+    """
     from hydra import compose, initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
 
-    groups = ("model", "benchmark", "protocol", "experiment")
-    overrides = [a.split(",")[0] for a in arguments if a.partition("=")[0] in groups and "=" in a]
-    if not any(a.startswith(("model=", "experiment=")) for a in overrides):
-        overrides.append("model=blank")
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module(config_module="vpbench.conf", version_base="1.3"):
-            config = compose(config_name="config", overrides=overrides)
-            parent = OmegaConf.select(config, key.rpartition(".")[0]) if "." in key else config
+            config = compose(config_name="config", overrides=list(overrides))
     finally:
         GlobalHydra.instance().clear()
-    return [str(name) for name in parent] if isinstance(parent, DictConfig) else []
+    node: Any = config
+    parts = key.split(".")
+    for number, part in enumerate(parts):
+        if not isinstance(node, DictConfig) or part not in node:
+            valid = [str(name) for name in node] if isinstance(node, DictConfig) else []
+            elsewhere = [f"{parts[0]}.{found}" for found in _places(config.get(parts[0]), parts[-1])] if number else []
+            hint = f" This model has {' and '.join(elsewhere)}." if elsewhere else ""
+            return str(unknown_name(".".join(parts[: number + 1]), part, valid)) + hint
+        node = node._get_node(part)
+    return ""
+
+
+def _places(node: Any, name: str) -> Iterator[str]:
+    """Dotted keys below ``node`` that end in ``name``."""
+    for key in map(str, node) if isinstance(node, DictConfig) else ():
+        below = node._get_node(key)
+        if key == name:
+            yield key
+        yield from (f"{key}.{found}" for found in _places(below, name))
+
+
+def _groups(arguments: Sequence[str]) -> list[str]:
+    """What picks configurations other than the model, the first of a sweep's each."""
+    picked = ("benchmark", "protocol", "experiment")
+    return [a.split(",")[0] for a in arguments if "=" in a and (a.partition("=")[0] in picked or a.startswith("model/"))]
+
+
+def _models(arguments: Sequence[str]) -> list[str]:
+    """``model=NAME`` of every model of a sweep; none where an experiment picks it."""
+    found = [f"model={name}" for a in arguments if a.startswith("model=") for name in a.partition("=")[2].split(",")]
+    return found or ["model=blank"] * (not any(a.startswith("experiment=") for a in arguments))

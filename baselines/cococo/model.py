@@ -111,7 +111,7 @@ class Cococo(Released):
         if self.window is not None and not 0 <= self.overlap < self.window:
             raise ConfigError(f"window={self.window} overlap={self.overlap}: a window has at least 1 frame and shares fewer than it has.")
         if (self.height is None) != (self.width is None):
-            raise ConfigError(f"height={self.height} width={self.width}: give both, or null for both (the clip's own size).")
+            raise ConfigError("height and width: give both, or null for both (the clip's own size).")
         if (
             self.height is not None
             and self.width is not None

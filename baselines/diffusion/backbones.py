@@ -156,7 +156,7 @@ def caption_of(clip: MaskedClip | Clip, default: str | None) -> str:
     caption = clip.caption.strip() or (default or "").strip()
     if not caption:
         raise DataError(
-            f"{clip.name}: has no caption, which the model needs. Give one in the benchmark's list, or one for all clips without: "
-            "model.default_caption='...'"
+            f"{clip.name}: has no caption, which the model needs. Captions stand in the benchmark's list (DAVIS: davis_caption.csv; "
+            "folder: benchmark.captions=FILE); one for all clips without: model.default_caption='...'"
         )
     return caption

@@ -98,7 +98,7 @@ class WanVace(Released):
             if getattr(self, name) not in known:
                 raise unknown_name(name, str(getattr(self, name)), known)
         if (self.height is None) != (self.width is None):
-            raise ConfigError(f"height={self.height} width={self.width}: give both, or null for both (the clip's own size).")
+            raise ConfigError("height and width: give both, or null for both (the clip's own size).")
         if self.steps < 1:
             raise ConfigError(f"steps={self.steps}: expected at least 1.")
         if self.dilate_px < 0:

@@ -146,6 +146,12 @@ class VPBench:
         base = existing_root(root, "the VPBench layout")
         self.name = name or f"vpbench-{split}"
         path = inside(base, csv or f"our_video_{split}.csv")
+        if not path.is_file():
+            davis = " This looks like DAVIS: use benchmark=davis." if (base / "JPEGImages_432_240").is_dir() else ""
+            raise DataError(
+                f"{path}: no such file. The VPBench layout has our_video_<split>.csv, pexels/, videovo/ and video_inpainting/ below "
+                f"benchmark.root.{davis}"
+            )
         edit = split.startswith("edit")
         rows = read_csv(path, (*COMMON, *(EDIT if edit else INPAINT)))
         if not rows:

@@ -234,7 +234,7 @@ def test_a_kept_text_embedding_needs_no_text_encoder(files: Path, tmp_path: Path
         ({"vae_batch": 0}, "vae_batch=0"),
         ({"window": 4, "overlap": 4}, "window=4 overlap=4"),
         ({"window": 0}, "window=0 overlap=4"),
-        ({"height": 64}, "height=64 width=None: give both"),
+        ({"height": 64}, "height and width: give both"),
         ({"height": 60, "width": 64}, "height=60 width=64: must be multiples of 8, such as 64 and 64"),
         ({"height": 0, "width": 8}, "height=0 width=8"),
         ({"dilate_px": -1}, "dilate_px=-1"),

@@ -232,7 +232,7 @@ def test_a_clip_without_a_caption_is_refused_or_gets_the_default(checkpoint: Pat
         ({"window": 10}, "window=10: a window has 4k \\+ 1 frames, such as 9"),
         ({"overlap": 3}, "overlap=3"),
         ({"overlap": 9}, "overlap=9"),
-        ({"height": None}, "height=None width=48: give both"),
+        ({"height": None}, "height and width: give both"),
         ({"steps": 0}, "steps=0"),
         ({"dilate_px": -1}, "dilate_px=-1"),
         ({"precision": "bf16"}, "precision: 'bf16' is unknown. Did you mean 'bfloat16'"),
