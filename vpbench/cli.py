@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vpbench import check, explain, gate_cli, published, rank_cli
+from vpbench import check, explain, gate_cli, published, rank_cli, status
 from vpbench.report import cli as report_cli
 from vpbench.version import __version__
 
@@ -30,6 +30,7 @@ Generate, score and record clip by clip; the same command again does only what i
   -m, --multirun                            sweep over comma-separated values
   seed=0  track=raw|composite|[raw,composite]  out=runs  leaderboard=DIR
   clips=[a,b]  limit=N                      only some clips (the run is then partial and unranked)
+  shard=0 num_shards=4                      a part of the clips, for several processes or machines (docs/scale.md)
   --config-dir DIR                          a folder with configurations of your own (DIR/model/NAME.yaml, ...)
   --cfg job                                 print the composed configuration and stop
   --hydra-help                              Hydra's own flags
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("group", nargs="?", choices=["model", "benchmark", "protocol", "experiment"], help="only this group")
     listing.set_defaults(call=_list)
 
+    status.add_parser(commands)
     check.add_parser(commands)
     explain.add_parser(commands)
     published.add_parser(commands)

@@ -42,6 +42,8 @@ class RunConfig:
         device: where networks run: ``auto`` (a CUDA device where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
         clips: names of the clips to run; null for all. The run is then partial and not ranked.
         limit: number of clips to run, in the benchmark's order; null for all. The run is then partial and not ranked.
+        shard: which part of the clips this process does, 0 to ``num_shards`` - 1; the run is the same whoever does which.
+        num_shards: how many parts there are.
         out: folder that holds the run folders.
         leaderboard: folder for the tables written at the end of a sweep; null for none.
     """
@@ -54,6 +56,8 @@ class RunConfig:
     device: str = "auto"
     clips: list[str] | None = None
     limit: int | None = None
+    shard: int = 0
+    num_shards: int = 1
     out: str = "runs"
     leaderboard: str | None = "${out}/leaderboard"
 

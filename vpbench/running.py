@@ -7,6 +7,7 @@ a failing clip is recorded with its traceback and the run goes on.
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 import re
 import time
@@ -123,6 +124,20 @@ def select(handles: Sequence[ClipHandle], clips: Sequence[str] | None, limit: in
     return chosen[:limit]
 
 
+def sharded(handles: Sequence[ClipHandle], shard: int, num_shards: int) -> list[ClipHandle]:
+    """The handles of one shard, in their order: every ``num_shards``-th by the hash of its name, so that long clips that stand together
+    in a list are spread, and shards differ by one clip at most.
+
+    Raises:
+        ConfigError: there is no such shard.
+    """
+    if not 0 <= shard < num_shards:
+        raise ConfigError(f"shard={shard} num_shards={num_shards}: shards are counted from 0, so 0 to {max(num_shards - 1, 0)}.")
+    by_hash = sorted((handle.name for handle in handles), key=lambda name: hashlib.sha256(name.encode()).digest())
+    mine = set(by_hash[shard::num_shards])
+    return [handle for handle in handles if handle.name in mine]
+
+
 class Run:
     """One model on one benchmark, in its folder."""
 
@@ -144,7 +159,8 @@ class Run:
         self.model = build_model(config["model"])
         self.benchmark: Benchmark = build(config["benchmark"], "benchmark")
         self.handles = list(self.benchmark)
-        self.selected = select(self.handles, config["clips"], config["limit"])
+        chosen = select(self.handles, config["clips"], config["limit"])
+        self.selected = sharded(chosen, int(config.get("shard", 0)), int(config.get("num_shards", 1)))
         self.seed = int(config["seed"])
         self.fingerprints = {handle.name: handle.fingerprint() for handle in self.handles}
         self.fingerprint = sha256_json(self.fingerprints)
@@ -322,13 +338,24 @@ class Run:
         write_json(self.record_path(record["clip"]), record)
 
     def score(self, generated: Sequence[str] = ()) -> Result:
-        """Derive the scores of every clip that is done, by whatever process, and say how the run stands."""
+        """Derive the scores of every clip that is done, by whatever process, and say how the run stands.
+
+        What another process finished meanwhile is taken in, so that of many processes the last one leaves the scores of all clips.
+        """
+        records = self._records()
+        while True:
+            result = self._score(records, generated)
+            before, records = records, self._records()
+            if records == before:
+                return result
+
+    def _records(self) -> dict[str, dict[str, Any]]:
+        return {name: record for name in sorted(self.fingerprints) if (record := self.record(name)) is not None}
+
+    def _score(self, records: Mapping[str, dict[str, Any]], generated: Sequence[str]) -> Result:
         done: dict[str, dict[str, Any]] = {}
         failed: dict[str, str] = {}
-        for name in sorted(self.fingerprints):
-            record = self.record(name)
-            if record is None:
-                continue
+        for name, record in records.items():
             if record["status"] == "failed":
                 failed[name] = str(record["error"])
             elif record["status"] == "ok" and self._is_measured(record):

@@ -205,8 +205,13 @@ class Claim:
             claim._release()
 
 
-def holder_is_alive(path: Path) -> bool:
-    """Whether the claim at ``path`` belongs to a process that still works: it runs on this host, or its heartbeat is fresh."""
+def holder_is_alive(path: Path, mine: bool = False) -> bool:
+    """Whether the claim at ``path`` belongs to a process that still works: it runs on this host, or its heartbeat is fresh.
+
+    Args:
+        path: of the claim.
+        mine: what is said of this process's own: for taking a claim it is one that was left behind.
+    """
     try:
         age = time.time() - path.stat().st_mtime
         owner = json.loads(path.read_bytes())
@@ -216,7 +221,7 @@ def holder_is_alive(path: Path) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return age < 2.0  # being written this moment, or damaged
     if host == socket.gethostname():
-        return pid != os.getpid() and _process_exists(pid) and age < STALE_SECONDS
+        return (mine or pid != os.getpid()) and _process_exists(pid) and age < STALE_SECONDS
     return age < STALE_SECONDS
 
 

@@ -1,0 +1,139 @@
+"""`vpbench status`, and runs that several processes share as shards."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import custom
+from tests.test_cli import loaded_after
+from tests.toy import Handle, Toy
+from vpbench.cli import main
+from vpbench.errors import ConfigError, DataError
+from vpbench.results import load_summaries
+from vpbench.running import Result, Run, sharded
+from vpbench.status import run_folders, standing
+from vpbench.tables import Options, rank, table_files
+
+Execute = Callable[..., Result]
+
+
+def lines(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, list[str]]:
+    status = main(["status", *map(str, arguments)])
+    return status, capsys.readouterr().out.splitlines()
+
+
+def test_a_finished_run(run: Execute, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run().folder
+    assert lines(capsys, folder) == (0, [f"{folder}: 5/5 done, 0 running, 0 failed, 0 missing"])
+    assert lines(capsys, folder.parent.parent)[1][0].startswith(str(folder)), "found below"
+
+
+def test_failed_and_missing_clips(run: Execute, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run(model=custom("raises_on_c"), limit=4).folder
+    status, (first, second) = lines(capsys, folder)
+    assert status == 1
+    assert first.startswith(f"{folder}: 3/5 done, 0 running, 1 failed, 1 missing  about ")
+    assert second.startswith("  failed  c: ")
+
+
+def test_who_works_on_what_since_when_and_what_a_dead_process_left(run: Execute, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run(limit=2).folder
+    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        claim = {"host": socket.gethostname(), "pid": sleeper.pid, "since": round(time.time()) - 312}
+        (folder / "clips/c.claim").write_text(json.dumps(claim))
+        (folder / "clips/d.claim").write_text(json.dumps({**claim, "host": "node-7"}))
+        (folder / "clips/e.claim").write_text(json.dumps({**claim, "host": "node-8"}))
+        os.utime(folder / "clips/e.claim", (0, 0))
+        status, found = lines(capsys, folder)
+        assert status == 1
+        assert found[0].startswith(f"{folder}: 2/5 done, 2 running, 0 failed, 1 missing  about ")
+        assert found[1] == f"  running c: {socket.gethostname()}, process {sleeper.pid}, for 5 min 12 s"
+        assert found[2] == f"  running d: node-7, process {sleeper.pid}, for 5 min 12 s"
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    assert ", 1 running," in lines(capsys, folder)[1][0], "of a process that is gone on this host the claim is void"
+
+
+def test_the_time_left_is_that_of_the_last_clips(run: Execute) -> None:
+    folder = run(limit=4).folder
+    for number, clip in enumerate("abcd"):
+        at = 1000.0 + (10, 1000, 1010, 1020)[number]  # a pause after the first
+        os.utime(folder / "clips" / f"{clip}.json", (at, at))
+    assert standing(folder).seconds_left == pytest.approx(10.0)
+
+
+def test_for_machines(run: Execute, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run(limit=2).folder
+    assert main(["status", "--json", str(folder)]) == 1
+    (found,) = json.loads(capsys.readouterr().out)
+    assert (found["done"], found["missing"], found["total"], found["run"]) == (["a", "b"], ["c", "d", "e"], 5, str(folder))
+
+
+def test_nothing_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DataError, match="holds no run"):
+        run_folders([tmp_path])
+    assert main(["status", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere: no such folder" in capsys.readouterr().err
+
+
+def test_it_imports_no_torch(run: Execute, tmp_path: Path) -> None:
+    assert "torch" not in loaded_after(f"from vpbench.cli import main; main(['status', {str(run().folder)!r}])", tmp_path)
+
+
+@given(st.integers(1, 40), st.integers(1, 12))
+def test_shards_share_the_clips_evenly(clips: int, shards: int) -> None:
+    handles = [Handle(f"clip{i}", "", 4) for i in range(clips)]
+    parts = [sharded(handles, shard, shards) for shard in range(shards)]
+    assert sorted(h.name for part in parts for h in part) == sorted(h.name for h in handles)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert all([h for h in handles if h in part] == part for part in parts)
+
+
+@pytest.mark.parametrize(("shard", "shards"), [(2, 2), (-1, 2), (0, 0)])
+def test_a_shard_that_is_none_is_refused(config: dict[str, Any], shard: int, shards: int) -> None:
+    with pytest.raises(ConfigError, match=f"shard={shard} num_shards={shards}: shards are counted from 0"):
+        Run({**config, "shard": shard, "num_shards": shards})
+
+
+def test_shards_together_are_the_run_to_the_last_byte(config: dict[str, Any], tmp_path: Path) -> None:
+    config["protocol"]["metrics"]["spread"] = {"_target_": "tests.toy_metrics.Spread", "regions": ["frame"]}
+    Run({**config, "out": str(tmp_path / "whole")}).execute()
+    results = [Run({**config, "out": str(tmp_path / "parts"), "shard": shard, "num_shards": 3}).execute() for shard in (2, 0, 1)]
+    assert sorted(clip for result in results for clip in result.generated) == sorted(h.name for h in Toy(5))
+    assert [result.ok for result in results][-1] == 5
+    one, other = (table_files(rank(load_summaries([folder])), Options()) for folder in (tmp_path / "whole", tmp_path / "parts"))
+    assert one == other
+
+
+def test_processes_that_end_together_leave_the_scores_of_all(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process finishes its clip while this one writes scores: they are written once more."""
+    mine = Run({**config, "shard": 0, "num_shards": 2})
+    other = Run({**config, "shard": 1, "num_shards": 2})
+    write, seen = mine._score, []
+
+    def late(records: Any, generated: Any) -> Result:
+        if not seen:
+            other._generate(lambda clip, done, total: None)
+        seen.append(len(records))
+        return write(records, generated)
+
+    monkeypatch.setattr(mine, "_score", late)
+    assert mine.execute().ok == 5
+    assert seen[0] < 5
+    assert seen[-1] == 5
+    (summary,) = load_summaries([mine.folder])
+    assert summary.ok == 5

@@ -1,0 +1,192 @@
+"""``vpbench status``: how far runs are, from their files alone. Nothing is scored and nothing is written."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vpbench.errors import DataError, StorageError
+from vpbench.storage import holder_is_alive, read_json
+
+DONE, UNFINISHED = 0, 1
+
+
+@dataclass(frozen=True)
+class Working:
+    """A clip that a process works on.
+
+    Attributes:
+        clip: its name.
+        host: where the process runs.
+        pid: of the process.
+        seconds: since it took the clip.
+    """
+
+    clip: str
+    host: str
+    pid: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a run stands. Every clip is in one of ``done``, ``running``, ``failed`` and ``missing``; a failed one that is tried again runs.
+
+    Attributes:
+        run: its folder.
+        done: clips that are generated and scored.
+        running: clips that a living process works on.
+        failed: why, by clip.
+        missing: clips that nobody has begun, or whose process died.
+        seconds_left: for what is running or missing, at the pace of the last clips of all processes together; None before two are done.
+    """
+
+    run: Path
+    done: tuple[str, ...]
+    running: tuple[Working, ...]
+    failed: dict[str, str]
+    missing: tuple[str, ...]
+    seconds_left: float | None
+
+    @property
+    def total(self) -> int:
+        """Clips of the benchmark."""
+        return len(self.done) + len(self.running) + len(self.failed) + len(self.missing)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every clip is done."""
+        return len(self.done) == self.total
+
+
+def run_folders(paths: Iterable[Path]) -> list[Path]:
+    """The run folders that paths are, or hold at any depth; hidden folders are left out.
+
+    Raises:
+        DataError: a path does not exist or holds none.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        below = [path] if (path / "run.json").is_file() else sorted(p.parent for p in path.glob("**/run.json") if not _hidden(p, path))
+        if not below:
+            raise DataError(f"{path}: " + ("holds no run (a folder with run.json)." if path.exists() else "no such folder."))
+        found |= dict.fromkeys(below)
+    return list(found)
+
+
+def standing(run: Path) -> Standing:
+    """How a run stands.
+
+    Raises:
+        StorageError: its ``run.json`` cannot be read.
+    """
+    clips = read_json(run / "run.json").get("clips")
+    if not isinstance(clips, dict):
+        raise StorageError(f"{run / 'run.json'}: names no clips; it is not what a run writes.")
+    done, failed, running, missing, finished = [], {}, [], [], []
+    for clip in sorted(clips):
+        path = run / "clips" / f"{clip}.json"
+        record, working = _record(path), _working(clip, path.with_suffix(".claim"))
+        if working is not None:
+            running.append(working)
+        elif record.get("status") == "ok":
+            done.append(clip)
+            finished.append(path.stat().st_mtime)
+        elif record.get("status") == "failed":
+            failed[clip] = str(record.get("error", "no reason recorded"))
+        else:
+            missing.append(clip)
+    return Standing(run, tuple(done), tuple(running), failed, tuple(missing), _left(finished, len(running) + len(missing)))
+
+
+def text(found: Sequence[Standing]) -> str:
+    """For people: a line per run, below it who works on what and what failed."""
+    lines = []
+    for one in found:
+        counts = [
+            f"{len(one.done)}/{one.total} done",
+            f"{len(one.running)} running",
+            f"{len(one.failed)} failed",
+            f"{len(one.missing)} missing",
+        ]
+        left = "" if one.seconds_left is None or not (one.running or one.missing) else f"  about {_duration(one.seconds_left)} left"
+        lines.append(f"{one.run}: {', '.join(counts)}{left}")
+        lines += [f"  running {w.clip}: {w.host}, process {w.pid}, for {_duration(w.seconds)}" for w in one.running]
+        lines += [f"  failed  {clip}: {' '.join(reason.split())[:300]}" for clip, reason in one.failed.items()]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(found: Sequence[Standing]) -> str:
+    """For machines: a list with an object per run."""
+    return json.dumps([{**asdict(one), "run": str(one.run), "total": one.total} for one in found], indent=2) + "\n"
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``status`` to the commands of the command line."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "status",
+        help="how far runs are: done, running (who, since when), failed, missing, time left",
+        description="Say how far runs are, from their files alone; works on a shared disk while other machines run.",
+        epilog="exit status: 0 every clip of every run is done; 1 something is not; 2 no run there.\n\n"
+        "examples:\n  vpbench status runs\n  vpbench status runs/demo/telea-* --json\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="run folders, or folders that hold them")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.set_defaults(call=_command)
+
+
+def _command(options: argparse.Namespace) -> int:
+    found = [standing(run) for run in run_folders(options.runs)]
+    sys.stdout.write(as_json(found) if options.json else text(found))
+    return DONE if all(one.finished for one in found) else UNFINISHED
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path) if path.exists() else {}
+    except StorageError:  # damaged: the clip will be done again
+        return {}
+
+
+def _working(clip: str, claim: Path) -> Working | None:
+    if not holder_is_alive(claim, mine=True):
+        return None
+    try:
+        owner = read_json(claim)
+        return Working(clip, str(owner["host"]), int(owner["pid"]), max(0.0, time.time() - float(owner["since"])))
+    except (StorageError, OSError, KeyError, TypeError, ValueError):  # gone since, or being written
+        return None
+
+
+def _left(finished: Sequence[float], clips: int) -> float | None:
+    """Seconds for so many more clips: the median of the times between clips that followed each other, which no pause distorts."""
+    times = sorted(finished)[-20:]
+    if len(times) < 2:
+        return None
+    return clips * statistics.median(b - a for a, b in itertools.pairwise(times))
+
+
+def _duration(seconds: float) -> str:
+    """For people.
+
+    >>> [_duration(s) for s in (7.4, 312, 7300, 200000)]
+    ['7 s', '5 min 12 s', '2 h 1 min', '2 d 7 h']
+    """
+    whole = round(seconds)
+    for size, name, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            return f"{whole // size} {name} {whole % size // below} {small}"
+    return f"{whole} s"
