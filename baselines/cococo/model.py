@@ -230,7 +230,7 @@ class Cococo(Released):
             with self._stages("encode"):
                 self._placement.bring(networks.vae)
                 masked = self._encode(networks.vae, video, holes)
-                mask = latent_mask(torch.from_numpy(holes)[None, None].float(), self.mask_rule, SPATIAL, temporal=1)[0]
+                mask = self._mask(holes)
             if self._official:
                 generator = torch.Generator(target).manual_seed(OFFICIAL_NOISE)
                 noise = torch.randn((1, 4, shape[0], *shape[2:]), generator=generator, device=target, dtype=networks.unet.dtype)
@@ -292,6 +292,13 @@ class Cococo(Released):
                 found.append(posterior.mean)
         latents: torch.Tensor = torch.cat(found) * vae.config.scaling_factor
         return latents
+
+    def _mask(self, holes: Masks) -> torch.Tensor:
+        """The mask at the latents' size, on the CPU, (T, 1, h, w)."""
+        import torch
+
+        batches = (torch.from_numpy(holes[start : start + self.vae_batch]) for start in range(0, len(holes), self.vae_batch))
+        return torch.cat([latent_mask(batch[None, None].float(), self.mask_rule, SPATIAL, temporal=1)[0] for batch in batches])
 
     def _decode(self, vae: Any, latents: torch.Tensor, height: int, width: int) -> Frames:
         """Latents (T, 4, h, w) to uint8 (T, height, width, 3)."""

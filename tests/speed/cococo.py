@@ -3,6 +3,7 @@
     python -m tests.speed.cococo                             a fifth of the released width, 16 frames of 432x240, 1 step, CPU
     python -m tests.speed.cococo --width released --device cuda --precision float16 --steps 50
     python -m tests.speed.cococo --other 'PYTHON SCRIPT'     another program on the same files, taking turns
+    python -m tests.speed.cococo --memory                    what the loop's tensors need for clips of 80, 240 and 720 frames
 
 What is timed is the loop over the steps, from noise to latents, with guidance: two passes of the network per step. VAE and text encoder
 are diffusers' and transformers' own and are left out. Every repetition is a process of its own, which runs the loop twice and measures the
@@ -30,7 +31,9 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from tests.baselines.cococo import tiny
+from tests.baselines.cococo.live import Live
 from tests.speed.videopainter import GB, difference, run
+from vpbench.baselines.cococo.networks import SMALL
 from vpbench.baselines.cococo.sampling import sample, spans
 from vpbench.baselines.cococo.unet import attach
 from vpbench.provenance import peak_memory_bytes
@@ -52,7 +55,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the files are, or are written; default: a temporary folder")
     parser.add_argument("--other", default="", metavar="COMMAND")
     parser.add_argument("--once", action="store_true", help="measure ours once in this process and print JSON, as another program does")
+    parser.add_argument("--memory", action="store_true", help="print what clips of several lengths need, on the CPU, and nothing else")
     options = parser.parse_args()
+    if options.memory:
+        memory()
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         if options.once:
@@ -70,6 +77,19 @@ def main() -> None:
         if theirs:
             ratio = statistics.median(b["seconds"] / a["seconds"] for a, b in zip(ours, theirs, strict=True))
             print(f"{ratio:.2f} x ours, latents differ by {difference(folder):.1e}")
+
+
+def memory(height: int = 64, width: int = 96) -> None:
+    """Tensors of one step with guidance, in windows of 16 frames, on small random weights; weights and inputs are not counted."""
+    unet = attach(UNet2DConditionModel(**SMALL))
+    print(f"{'frames':>8}{'windows':>9}{'peak MB':>10}{'inputs MB':>11}")
+    for frames in (16, 80, 240, 720):
+        clip = {name: torch.zeros(frames, count, height // 8, width // 8) for name, count in (("noise", 4), ("mask", 1), ("masked", 4))}
+        windows = spans(frames, 16, 4)
+        with torch.inference_mode(), Live() as live:
+            sample(unet, **clip, texts=torch.zeros(2, 77, SMALL["cross_attention_dim"]), steps=1, guidance=10.0, windows=windows)
+        held = sum(tensor.nbytes for tensor in clip.values())
+        print(f"{frames:8}{len(windows):9}{live.peak / 1e6:10.2f}{held / 1e6:11.2f}", flush=True)
 
 
 def prepare(folder: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.baselines.cococo import tiny
+from tests.baselines.cococo.live import Live
 from vpbench.baselines.cococo import sampling
 from vpbench.baselines.cococo.sampling import ddim, sample, shares, spans
 
@@ -54,6 +55,22 @@ def run(frames: int, windows: Any, texts: int = 2) -> torch.Tensor:
     unet.dtype = torch.float32  # type: ignore[assignment]
     drawn = {name: tiny.drawn(name, shape) for name, shape in shapes.items()}
     return sample(unet, **drawn, steps=3, guidance=5.0, windows=windows)
+
+
+def test_memory_does_not_grow_with_the_clip_but_for_its_latents() -> None:
+    """Beyond the first window, a frame more costs what a few copies of its latents take; without windows it costs far more."""
+
+    def peak(frames: int, window: int | None) -> int:
+        clip = {name: torch.zeros(frames, count, 8, 12) for name, count in (("noise", 4), ("mask", 1), ("masked", 4))}
+        texts = torch.zeros(1, 77, tiny.TEXT)
+        with torch.inference_mode(), Live() as live:
+            sample(unet, **clip, texts=texts, steps=1, guidance=1.0, windows=spans(frames, window, 1))
+        return live.peak
+
+    unet = tiny.unet()
+    latents = 4 * 8 * 12 * 4  # bytes of one frame's
+    assert 0 < peak(40, 4) - peak(20, 4) <= 20 * 12 * latents
+    assert peak(40, None) - peak(20, None) > 20 * 100 * latents
 
 
 def test_windows_agree_where_frames_do_not_depend_on_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
