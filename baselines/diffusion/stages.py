@@ -128,8 +128,13 @@ class Staged(Protocol):
 
 
 @contextmanager
-def out_of_memory(clip: str, model: Staged) -> Iterator[None]:
+def out_of_memory(clip: str, model: Staged, advice: str = "offload=model, vae_tiling=true, precision=bfloat16") -> Iterator[None]:
     """Turn running out of memory into an error with the numbers, and give the memory back, so that the next clip can be tried.
+
+    Args:
+        clip: its name.
+        model: what runs.
+        advice: settings that take less.
 
     Raises:
         ModelError: the block ran out of memory, of the device or of the host.
@@ -149,6 +154,4 @@ def out_of_memory(clip: str, model: Staged) -> Iterator[None]:
         message = f"out of memory on the host ({str(error).splitlines()[0]})"
     model.release()  # outside of the handler: the traceback holds the tensors
     stages = ", ".join(f"{name} {(values['peak_memory_bytes'] or 0) / 1e9:.1f} GB" for name, values in model.stages().items())
-    raise ModelError(
-        f"{clip}: {message}. Peak memory by stage: {stages or 'none'}. Try offload=model, vae_tiling=true, precision=bfloat16."
-    )
+    raise ModelError(f"{clip}: {message}. Peak memory by stage: {stages or 'none'}. Try {advice}.")

@@ -1,0 +1,156 @@
+"""The three released files: where they lie, and how they get into the networks; or networks with seeded random weights."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vpbench.check import Need
+from vpbench.errors import ConfigError
+from vpbench.measuring import Network
+from vpbench.weights import cached_sha256, files_of, locate, missing
+
+if TYPE_CHECKING:
+    import torch
+
+FILES = {"raft-things": "raft-things.pth", "propainter-flow-completion": "recurrent_flow_completion.pth", "propainter": "ProPainter.pth"}
+
+
+@dataclass
+class Networks:
+    """What ProPainter runs, on the CPU, in evaluation mode."""
+
+    raft: Any
+    completion: Any
+    generator: Any
+
+
+def random_seed(weights: str) -> int | None:
+    """The seed that ``random-<seed>`` names; None for anything else."""
+    found = re.fullmatch(r"random-(\d+)", weights)
+    return int(found[1]) if found else None
+
+
+def needs(weights: str) -> list[Need]:
+    """One need per file.
+
+    Args:
+        weights: the folder that holds the files; empty: the places where ``vpbench weights`` keeps them.
+    """
+    found = []
+    for network, name in FILES.items():
+        file = files_of(network)[0]
+        if weights:
+            path = Path(weights).expanduser() / name
+            problem = _problem(path)
+            where, key, source = (str(path) if path.is_file() else ""), "weights", str(path)
+        else:
+            problem = missing(Network(network))
+            where, key, source = ("" if problem else str(locate(Network(network)).path)), "", name
+        advice = f"vpbench weights get {network}, or model.weights=FOLDER with {', '.join(FILES.values())}"
+        found.append(Need(key, source, where, (problem,) if problem else (), file.size_text, file.licence, advice, hashed=True))
+    return found
+
+
+def paths(weights: str) -> dict[str, Path]:
+    """Where the files lie, by network.
+
+    Raises:
+        ConfigError: one of them is missing.
+    """
+    from vpbench.check import unmet
+
+    found = needs(weights)
+    if error := unmet(found):
+        raise error
+    return {network: Path(need.where) for network, need in zip(FILES, found, strict=True)}
+
+
+def fingerprints(weights: str) -> dict[str, str]:
+    """Hex sha256 of every file.
+
+    Raises:
+        ConfigError: see ``paths``.
+    """
+    return {FILES[network]: cached_sha256(path) for network, path in paths(weights).items()}
+
+
+def build() -> Networks:
+    """The networks with torch's initial weights."""
+    from vpbench.baselines.propainter.completion import FlowCompletion
+    from vpbench.baselines.propainter.generator import Generator
+    from vpbench.baselines.propainter.raft import build as build_raft
+
+    return Networks(build_raft().eval(), FlowCompletion().eval(), Generator().eval())
+
+
+def load(weights: str) -> Networks:
+    """The networks with the released weights.
+
+    Raises:
+        ConfigError: a file is missing, unreadable, or of another network; the message names it and the first tensor that is wrong.
+    """
+    import torch
+
+    from vpbench.baselines.propainter.raft import converted
+
+    found = paths(weights)
+    with torch.device("meta"):
+        networks = build()
+    for network, module in (
+        ("raft-things", networks.raft),
+        ("propainter-flow-completion", networks.completion),
+        ("propainter", networks.generator),
+    ):
+        state = _read(found[network])
+        _fill(module, converted(state) if network == "raft-things" else state, found[network])
+    return networks
+
+
+def random(seed: int) -> Networks:
+    """The networks with seeded random weights, for trying the plumbing."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def _fill(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Give a module, on the meta device, the tensors of a file."""
+    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    problems = [
+        *(
+            f"{len(names)} tensors {what}, the first is {min(names)}"
+            for what, names in (("missing", set(own) - set(found)), ("unexpected", set(found) - set(own)))
+            if names
+        ),
+        *[f"{name} is {found[name]}, expected {shape}" for name, shape in own.items() if found.get(name, shape) != shape][:1],
+    ]
+    if problems:
+        raise ConfigError(f"{path}: not the weights of this network: {'; '.join(problems)}. Get {path.name} again.")
+    module.load_state_dict(state, assign=True)
+
+
+def _read(path: Path) -> Mapping[str, torch.Tensor]:
+    import torch
+
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f"{path}: cannot be read as tensors by name ({reason[:200]}); get it again.") from error
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) and torch.is_tensor(tensor) for name, tensor in state.items()):
+        raise ConfigError(f"{path}: holds no tensors by name; expected {path.name} of ProPainter's release.")
+    return state
+
+
+def _problem(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}; weights are a folder with {', '.join(FILES.values())}, empty (search), or random-<seed>"
+    return "" if path.is_file() else f"{path}: is missing"
