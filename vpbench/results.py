@@ -182,12 +182,12 @@ class Summary:
         """Why this row takes no part in the ranking; empty when it does."""
         if self.needs_reference:
             return "sees hole"
+        if self.barred:
+            return f"not ranked: {self.barred}"
         if self.partial:
             return self.partial
         if self.ok != self.total:
             return f"{self.ok}/{self.total} clips" + (f", {self.failed} failed" if self.failed else "")
-        if self.barred:
-            return f"not ranked: {self.barred}"
         return "" if self.may_rank else "not ranked: floor/ceiling row"
 
 
