@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ EXAMPLES = """\
 examples:
   vpbench run experiment=demo                                  every weight-free model over the built-in demo
   vpbench run model=telea benchmark=davis benchmark.root=DIR   one model on DAVIS
+  vpbench score outputs/mine benchmark=davis benchmark.root=DIR   outputs that exist
   vpbench rank runs/demo -o leaderboard                        CSV and Markdown tables of finished runs
   vpbench gate --baseline baseline.json --candidate runs/demo  verdict for CI: did a metric get worse?
 """
@@ -42,6 +44,27 @@ examples:
   vpbench run -m model=telea,flow_propagation benchmark=demo limit=2
   vpbench run experiment=demo
 """
+SCORE_HELP = """\
+usage: vpbench score DIR [DIR ...] [KEY=VALUE ...] [Hydra flags]
+
+Score outputs that exist: DIR holds a video (mkv, mp4, mov, webm, avi, ...) or a folder of pictures per clip, named as the clip. It
+becomes a run like any other (vpbench run model=outputs model.folder=DIR); lossy files are read, and marked in every table.
+
+  benchmark=NAME protocol=NAME              what the outputs are of, and how they are scored (names: vpbench list)
+  name=NAME                                 of the row; default: the folder's name
+  resize=bicubic                            outputs of another size: nearest, bilinear, bicubic, area, lanczos
+  frames=by_index                           another number or rate of frames: by_index, by_time, cut, repeat_last, present (docs/outputs.md)
+  pattern='{clip}/result'                   how outputs are named, where several readings are possible
+  everything that vpbench run takes: clips=[a,b], track=composite, out=runs, -m protocol=a,b, ...
+
+exit status: 0 all clips scored; 1 a clip failed; 2 something does not fit, with all that was found.
+
+examples:
+  vpbench score outputs/mine benchmark=davis benchmark.root=DIR
+  vpbench score runs/demo/telea-*/predictions benchmark=demo name=telea-again
+  vpbench check benchmark=demo outputs=outputs/mine                 is something wrong with them? (before scoring)
+"""
+SCORE_KEYS = ("name", "resize", "frames", "pattern")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from vpbench import app
 
         return app.main(given[1:])
+    if given[:1] == ["score"]:
+        return _score(given[1:])
     parser = _parser()
     options = parser.parse_args(given)
     if options.command is None:
@@ -69,12 +94,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _score(given: list[str]) -> int:
+    if not given or {"-h", "--help"} & set(given):
+        print(SCORE_HELP, end="")
+        return 0 if given else 2
+    folders = list(itertools.takewhile(lambda word: Path(word).is_dir() or not ("=" in word or word.startswith("-")), given))
+    if not folders or not all(Path(folder).is_dir() for folder in folders):
+        wrong = next((folder for folder in folders if not Path(folder).is_dir()), given[0])
+        print(f"vpbench: {wrong}: no such folder of outputs. vpbench score DIR benchmark=NAME", file=sys.stderr)
+        return 2
+    from vpbench import app
+
+    quoted = ",".join("'" + folder.replace("'", "\\'") + "'" for folder in folders)
+    rest = [f"model.{word}" if word.partition("=")[0] in SCORE_KEYS else word for word in given[len(folders) :]]
+    several = ["-m"] if len(folders) > 1 else []
+    return app.main([*several, "model=outputs", f"model.folder={quoted}", *rest])
+
+
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("vpbench", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=raw)
     parser.add_argument("--version", action="version", version=f"vpbench {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("run", help="generate and score (a Hydra application; vpbench run --help)", add_help=False)
+    commands.add_parser("score", help="score a folder of outputs that exist (vpbench score --help)", add_help=False)
 
     rank_cli.add_parser(commands)
 

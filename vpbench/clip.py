@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,8 +155,21 @@ class MaskedClip:
         )
 
 
+class Shape(NamedTuple):
+    """How large a clip is, once prepared."""
+
+    frames: int
+    height: int
+    width: int
+    fps: float
+
+
 class ClipHandle(Protocol):
-    """A clip that has not been read yet."""
+    """A clip that has not been read yet.
+
+    It may also have ``shape() -> Shape``, which tells from lists and headers what ``load`` will give, so that outputs that cannot be scored
+    are refused before the first clip is read.
+    """
 
     @property
     def name(self) -> str:

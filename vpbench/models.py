@@ -7,6 +7,7 @@ A model that loads checkpoints may also have these methods; the harness calls th
 
 * ``needs() -> list[Need]``: what it needs before it can run (``vpbench check``).
 * ``validate()``: refuse, with a ``ConfigError``, settings that no clip can be made with; called when all needs are met. Loads no weights.
+* ``expect(handles, chosen)``: told which clips the benchmark has, and which of them will come; may refuse with a ``ConfigError``.
 * ``fingerprints() -> dict``: hashes of its checkpoints, part of the run's identity.
 * ``keep_in(folder)``: where it may keep what other runs can use again; called once, before the first clip.
 * ``stages() -> dict``: seconds and peak memory of each stage of the clip it has just made; goes into the clip's record.
@@ -15,6 +16,7 @@ A model that loads checkpoints may also have these methods; the harness calls th
   what stands before a colon marks the row.
 * ``allow_short`` (bool): it may return ``Short``, a prediction that lacks frames. Such a row is scored on what is there and never ranked.
 * ``release()``: let go of networks and end processes; called after the last clip, also when the run ends early.
+* ``name`` (str): of its row, where the configuration gives none.
 * ``random_weights`` (bool): its networks have seeded random weights, for trying the plumbing. Such a row is shown and never ranked.
 """
 

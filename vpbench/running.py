@@ -72,7 +72,7 @@ def build_model(leaf: Mapping[str, Any]) -> Model:
     if "target" in leaf and leaf["_target_"] == "vpbench.models.custom":
         target = import_target(leaf["target"], "model.target")
         name = name or str(leaf["target"]).rpartition(".")[2]
-    name = str(name or str(leaf["_target_"]).rpartition(".")[2].lower())
+    name = str(name or getattr(call, "name", "") or str(leaf["_target_"]).rpartition(".")[2].lower())
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
         raise ConfigError(f"model.name={name!r}: use letters, digits, '-', '_' and '.'; it names a folder.")
     needs_reference = bool(leaf.get("needs_reference", False))
@@ -161,6 +161,8 @@ class Run:
         self.handles = list(self.benchmark)
         chosen = select(self.handles, config["clips"], config["limit"])
         self.selected = sharded(chosen, int(config.get("shard", 0)), int(config.get("num_shards", 1)))
+        if callable(expect := getattr(self.model.call, "expect", None)):
+            expect(self.handles, self.selected)
         self.seed = int(config["seed"])
         self.fingerprints = {handle.name: handle.fingerprint() for handle in self.handles}
         self.fingerprint = sha256_json(self.fingerprints)

@@ -26,6 +26,7 @@ from vpbench.clip import MaskedClip
 from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError, ModelError
 from vpbench.models import Short
+from vpbench.outputs import RESIZE
 from vpbench.storage import sha256_file
 
 HERE = Path(__file__).resolve().parent
@@ -78,8 +79,8 @@ class Command:
         self.argv = [str(word) for word in self.argv]
         self._always = [str(note) for note in self.notes]
         self.notes = list(self._always)
-        if self.resize is not None and self.resize not in jobs.RESIZE:
-            raise unknown_name("resize", str(self.resize), list(jobs.RESIZE))
+        if self.resize is not None and self.resize not in RESIZE:
+            raise unknown_name("resize", str(self.resize), list(RESIZE))
         if self.timeout_s <= 0:
             raise ConfigError(f"timeout_s={self.timeout_s}: seconds, more than 0.")
         if self.memory_gb is not None and (self.memory_gb <= 0 or sys.platform != "linux"):

@@ -20,12 +20,12 @@ from PIL import Image
 
 from vpbench.clip import Frames, MaskedClip
 from vpbench.errors import DataError, ModelError
+from vpbench.outputs import RESIZE, resized
 from vpbench.storage import write_json
 from vpbench.video import read_picture
 
 SCHEMA = 1
 RESULT_LIMIT = 10_000_000  # bytes of result.json that are read
-RESIZE = {"nearest": 0, "bilinear": 2, "bicubic": 3, "area": 4, "lanczos": 1}  # Pillow's filters
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def read(folder: Path, clip: MaskedClip, resize: str | None, allow_short: bool) 
                     f"out/{path.name} is {found}, the clip {width}x{height}. Write frames of the clip's size, or let them be resized: "
                     f"model.resize={'|'.join(RESIZE)}."
                 )
-            picture = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling(RESIZE[resize])))
+            picture = resized(picture[None], width, height, resize)[0]
             notes.append(f"resized: {found} to {width}x{height}, {resize}")
         frames[row] = picture
     return Outcome(frames, tuple(paths), result, tuple(dict.fromkeys(notes)))

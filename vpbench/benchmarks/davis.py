@@ -17,7 +17,7 @@ import numpy as np
 
 from vpbench.benchmarks.common import check_name, check_unique, existing_root, fingerprint, inside, read_csv, whole_number
 from vpbench.benchmarks.preparation import Preparation
-from vpbench.clip import Clip, Frames, Masks
+from vpbench.clip import Clip, Frames, Masks, Shape
 from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError, DataError
 from vpbench.masks import GENERATOR, Motion, check_manifest, clip_seed, manifest, manifest_entry, random_masks
@@ -45,6 +45,18 @@ class DavisHandle:
         files = list_pictures(self.folder) + (list_pictures(self.masks) if self.masks else [])
         made = "disk" if self.masks else (GENERATOR, self.seed, self.motion)
         return fingerprint(files, self.name, made, self.caption, self.region_caption, self.fps, self.prepare.identity())
+
+    def shape(self) -> Shape:
+        """The clip's size, from its first picture.
+
+        Raises:
+            DataError: it has none, or that is unreadable.
+        """
+        from vpbench.video import list_pictures, read_frame_folder
+
+        pictures = list_pictures(self.folder)
+        _, height, width, _ = read_frame_folder(self.folder, pictures[:1]).shape
+        return self.prepare.shape(len(pictures), height, width, self.fps)
 
     def load(self) -> Clip:
         """Read frames and masks.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.benchmarks.preparation import Preparation
-from vpbench.clip import Clip, Frames, Masks
+from vpbench.clip import Clip, Frames, Masks, Shape
 from vpbench.errors import ConfigError
 from vpbench.masks import Motion, clip_seed, random_masks
 from vpbench.video import read_picture
@@ -160,6 +160,10 @@ class DemoHandle:
     def fingerprint(self) -> str:
         """Hex sha256 over the rendered pixels, masks and texts: two people know whether their OpenCV renders the same demo."""
         return _fingerprint(self)
+
+    def shape(self) -> Shape:
+        """The clip's size; nothing is rendered."""
+        return self.prepare.shape(self.frames, self.height, self.width, FPS)
 
     def load(self) -> Clip:
         """Render the clip."""

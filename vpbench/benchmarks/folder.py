@@ -20,7 +20,7 @@ import numpy as np
 
 from vpbench.benchmarks.common import check_name, check_unique, existing_root, fingerprint, read_csv
 from vpbench.benchmarks.preparation import Preparation
-from vpbench.clip import OPERATIONS, Clip, Frames, Masks
+from vpbench.clip import OPERATIONS, Clip, Frames, Masks, Shape
 from vpbench.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,21 @@ class FolderHandle:
         texts = (self.name, self.caption, self.region_caption, self.operation, self.instruction)
         fps = self.fps if self.video.is_dir() else None
         return fingerprint([*_files(self.video), *_files(self.mask)], texts, fps, self.threshold, self.prepare.identity())
+
+    def shape(self) -> Shape:
+        """The clip's size, from the video's header or its first picture.
+
+        Raises:
+            DataError: it is damaged or empty.
+        """
+        from vpbench.video import list_pictures, probe, read_frame_folder
+
+        if self.video.is_dir():
+            pictures = list_pictures(self.video)
+            _, height, width, _ = read_frame_folder(self.video, pictures[:1]).shape
+            return self.prepare.shape(len(pictures), height, width, self.fps)
+        info = probe(self.video)
+        return self.prepare.shape(info.frames, info.height, info.width, info.fps or self.fps)
 
     def load(self) -> Clip:
         """Read frames and masks.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vpbench.clip import Clip, Frames, Masks
+from vpbench.clip import Clip, Frames, Masks, Shape
 from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError, DataError
 
@@ -104,6 +104,11 @@ class Preparation:
         """Which frames of a video of ``frames`` frames are kept, so that loaders decode no others."""
         kept = range(self.start, frames if self.end is None else min(self.end, frames), self.step(fps))
         return list(kept)[: self.max_frames]
+
+    def shape(self, frames: int, height: int, width: int, fps: float) -> Shape:
+        """What a video of so many frames becomes."""
+        rows, columns = self.size or (height, width)
+        return Shape(len(self.indices(frames, fps)), rows, columns, fps / self.step(fps))
 
     def masks_for(self, masks: Masks, frames: Frames, clip: str) -> Masks:
         """Bring masks to the size of their frames and check them.

@@ -23,7 +23,7 @@ import numpy as np
 
 from vpbench.benchmarks.common import check_name, check_unique, existing_root, fingerprint, inside, read_csv, whole_number
 from vpbench.benchmarks.preparation import Preparation
-from vpbench.clip import OPERATIONS, Clip, Masks
+from vpbench.clip import OPERATIONS, Clip, Masks, Shape
 from vpbench.configuration import unknown_name
 from vpbench.errors import DataError
 
@@ -69,6 +69,17 @@ class VPBenchHandle:
         row = (self.name, self.mask_id, self.start, self.end, self.fps, self.caption, self.region_caption, self.operation, self.instruction)
         more = [self.source_caption] if self.source_caption else []
         return fingerprint([self.video, self.masks], row, self.prepare.identity(), *more)
+
+    def shape(self) -> Shape:
+        """The clip's size, from the list and the video's header.
+
+        Raises:
+            DataError: the video is missing or damaged.
+        """
+        from vpbench.video import probe
+
+        info = probe(self.video)
+        return self.prepare.shape(self.end - self.start, info.height, info.width, self.fps)
 
     def load(self) -> Clip:
         """Read the row's frames and the masks of its object.
