@@ -1,9 +1,8 @@
-"""A real Chromium for the report's pages. ``VPBENCH_BROWSER=required`` makes its absence a failure, as in CI."""
+"""A real Chromium for the report's pages. ``VPBENCH_REQUIRE=browser`` makes its absence a failure, as in CI."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import pytest
 from tests.browser.chromium import NoBrowserError, chromium
 from tests.browser.numbered import config
 from tests.conftest import pixels
+from tests.required import missing
 from tests.summaries import Runs, clip_names, psnr
 from vpbench.cli import main
 from vpbench.running import Run
@@ -30,9 +30,7 @@ def browser() -> Iterator[Browser]:
         with chromium() as started:
             yield started
     except NoBrowserError as reason:
-        if os.environ.get("VPBENCH_BROWSER") == "required":
-            pytest.fail(f"VPBENCH_BROWSER=required, but {reason}")
-        pytest.skip(str(reason))
+        missing("browser", str(reason))
 
 
 class Seen:

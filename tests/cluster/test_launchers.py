@@ -1,0 +1,98 @@
+"""Sweeps over shards, launched by joblib and by a real Slurm: the tables are those of one process, to the last byte."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import said, wait
+
+SLOW = """
+import time
+
+class Slow:
+    version = 1
+
+    def __init__(self, level):
+        self.level = level
+
+    def __call__(self, clip, *, seed):
+        time.sleep(0.7)
+        frames = clip.frames.copy()
+        frames[clip.masks] = self.level
+        return frames
+"""
+RUN = ("benchmark=demo", "protocol=pixels", "limit=6")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two slow models."""
+    root = tmp_path_factory.mktemp("sweeps")
+    (root / "slow.py").write_text(SLOW)
+    (root / "mine" / "model").mkdir(parents=True)
+    for name, level in (("dark", 60), ("light", 190)):
+        leaf = f"defaults: [custom, _self_]\nname: {name}\ntarget: slow.Slow\nkwargs: {{level: {level}}}\n"
+        (root / "mine" / "model" / f"{name}.yaml").write_text(leaf)
+    return root
+
+
+def sweep(place: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    line = [sys.executable, "-m", "vpbench", "run", "--config-dir", str(place / "mine"), "-m", "model=dark,light", *RUN, *arguments]
+    return subprocess.Popen(line, cwd=place, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    return output
+
+
+def tables(place: Path, out: str) -> dict[str, bytes]:
+    board = place / f"board-{out}"
+    done = subprocess.run(
+        [sys.executable, "-m", "vpbench", "rank", f"{out}/demo", "-o", str(board)], cwd=place, capture_output=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return {path.name: path.read_bytes() for path in board.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def local(place: Path) -> dict[str, bytes]:
+    finished(sweep(place, "out=local"))
+    return tables(place, "local")
+
+
+def test_shards_on_the_cores_of_a_machine(place: Path, local: dict[str, bytes]) -> None:
+    finished(sweep(place, "out=cores", "shard=0,1", "num_shards=2", "hydra/launcher=cores", "hydra.launcher.n_jobs=2"))
+    assert tables(place, "cores") == local
+
+
+def test_shards_on_slurm_with_a_job_that_is_killed_and_queued_again(place: Path, local: dict[str, bytes], slurm: dict[str, str]) -> None:
+    settings = ["partition=main", "gpus_per_node=0", "cpus_per_task=1", "mem_gb=1", "timeout_min=10"]
+    environment = {**slurm, "OMP_NUM_THREADS": "1"}
+    process = sweep(
+        place,
+        *("out=slurm", "shard=0,1,2", "num_shards=3", "hydra/launcher=slurm"),
+        *(f"hydra.launcher.{setting}" for setting in settings),
+        environment=environment,
+    )
+    records = place / "slurm" / "demo"
+    wait(lambda: len(list(records.glob("*/clips/*.json"))) >= 2, "the second clip", 120)
+    running = said(["squeue", "-h", "-t", "RUNNING", "-o", "%i"], slurm).split()
+    assert running, "jobs run while clips are missing"
+    killed = running[0]
+    assert subprocess.run(["scontrol", "requeue", killed], env=slurm, capture_output=True, timeout=30).returncode == 0
+    before = time.time()
+    wait(lambda: killed not in said(["squeue", "-h", "-t", "RUNNING", "-o", "%i"], slurm).split(), "the end of the killed job")
+    assert time.time() - before < 60
+    # Slurm holds a job that was put back for two minutes; nobody has to wait here
+    said(["scontrol", "update", f"jobid={killed}", "starttime=now"], slurm)
+    finished(process)
+    assert tables(place, "slurm") == local
+    again = said(["scontrol", "show", "job", killed], slurm)
+    assert "Restarts=1" in again, again
