@@ -181,7 +181,7 @@ class Summary:
     def unranked(self) -> str:
         """Why this row takes no part in the ranking; empty when it does."""
         if self.needs_reference:
-            return "sees hole"
+            return "; ".join(filter(None, ["sees hole", self.barred]))
         if self.barred:
             return f"not ranked: {self.barred}"
         if self.partial:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from vpbench import weights_table
-from vpbench.errors import StorageError, VpbenchError
+from vpbench.errors import ConfigError, StorageError, VpbenchError
 from vpbench.measuring import Network
 from vpbench.storage import read_json, sha256_file, write_json
 from vpbench.weights_table import HUGGING_FACE, File, identify
@@ -152,6 +152,19 @@ def absent_folders() -> str:
 def hub_folder(file: File) -> str:
     """The folder of a file's repository in the Hugging Face cache."""
     return "models--" + file.cache.removeprefix(HUGGING_FACE).replace("/", "--")
+
+
+def random_seed(source: str) -> int | None:
+    """The seed of ``random-<seed>``; None for everything else that names weights.
+
+    Raises:
+        ConfigError: it begins like that and is neither.
+    """
+    if found := re.fullmatch(r"random-(\d+)", source):
+        return int(found[1])
+    if source.startswith("random") and not Path(source).expanduser().exists():
+        raise ConfigError(f"weights={source}: random weights are random-<seed>, such as random-0.")
+    return None
 
 
 def files_of(network: str) -> tuple[File, ...]:

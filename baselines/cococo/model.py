@@ -30,6 +30,7 @@ from vpbench.check import Need
 from vpbench.clip import Frames, MaskedClip, Masks
 from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError, DataError
+from vpbench.weights import random_seed
 
 if TYPE_CHECKING:
     import torch
@@ -98,6 +99,9 @@ class Cococo(Released):
     kind: ClassVar[str] = "StableDiffusionInpaintPipeline"
 
     def __post_init__(self) -> None:
+        self.weights = str(self.weights or "")
+        if self.guidance < 0:
+            raise ConfigError(f"guidance={self.guidance}: the strength of the text, 0 or more; 1 or less runs without guidance.")
         for name, known in (("precision", PRECISIONS), ("offload", OFFLOADS), ("mask_rule", RULES), ("compat", COMPAT)):
             if getattr(self, name) not in known:
                 raise unknown_name(name, str(getattr(self, name)), known)
@@ -155,6 +159,11 @@ class Cococo(Released):
         else:
             super().validate()
 
+    def _add_loras(self, network: Any) -> None:
+        from vpbench.baselines.cococo.unet import attach
+
+        parts.load(attach(network, device="meta"), parts.paths(self.weights))
+
     def fingerprints(self) -> dict[str, Any]:
         """Hashes of the weights; of random ones the seed, and what they are.
 
@@ -181,7 +190,7 @@ class Cococo(Released):
 
     @property
     def _seed(self) -> int | None:
-        return parts.random_seed(self.weights)
+        return random_seed(self.weights)
 
     @property
     def _official(self) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,12 +29,6 @@ TABLE = ".pos_encoder.pe"
 GET = "the folder that the README of https://github.com/zibojia/COCOCO links to, then model.weights=FOLDER"
 
 log = logging.getLogger(__name__)
-
-
-def random_seed(weights: str) -> int | None:
-    """The seed that ``random-<seed>`` names; None for anything else."""
-    found = re.fullmatch(r"random-(\d+)", weights)
-    return int(found[1]) if found else None
 
 
 def needs(weights: str) -> list[Need]:
@@ -134,7 +127,7 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
     import torch
 
     try:
-        part: Any = torch.load(path, map_location="cpu", weights_only=True)
+        part: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(f"{path}: cannot be read as tensors by name ({reason[:200]}); get it again.") from error

@@ -1,7 +1,7 @@
 """ProPainter: what is visible at another time is carried into the hole along the optical flow, a transformer fills the rest. No text.
 
 Zhou et al., "ProPainter: Improving Propagation and Transformer for Video Inpainting", ICCV 2023. Written from the description of its
-parts; weights are those of its release. Checked against outputs of the authors' code in ``tests/parity/test_propainter_parity.py``.
+parts; weights are those of its release. Checked against outputs of the authors' code in ``tests/parity/test_propainter_*.py``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from vpbench.check import Need
 from vpbench.clip import Clip, Frames, MaskedClip, Masks
 from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError, DataError
+from vpbench.weights import random_seed
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +72,7 @@ class ProPainter:
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        self.weights = str(self.weights or "")
         for name, known in (("precision", PRECISIONS), ("compat", COMPAT)):
             if getattr(self, name) not in known:
                 raise unknown_name(name, str(getattr(self, name)), known)
@@ -88,37 +90,41 @@ class ProPainter:
         """Return uint8 (T, H, W, 3): the clip with its (grown) hole filled; its own frames where no mask has a hole. Draws nothing.
 
         Raises:
-            DataError: with ``compat``, a size below 128 or (``evaluation``) a clip of one frame, which the authors' code cannot do.
-            ConfigError: weights cannot be loaded.
+            DataError: with ``compat``, a size below 128 or a clip of one frame, which the authors' code cannot do.
+            ConfigError: weights cannot be loaded; ``compat=evaluation`` without ``needs_reference=true``.
             ModelError: out of memory; the message has the numbers.
         """
         self._stages.clear()
-        source = clip.frames if isinstance(clip, Clip) or clip.source is None else clip.source
+        if self.compat == "evaluation" and not isinstance(clip, Clip):
+            raise ConfigError(
+                "compat=evaluation computes flow on complete frames: set model.needs_reference=true (never ranked with others)."
+            )
+        source = _visible(clip)
         if not clip.masks.any():
             return source.copy()
-        if clip.masks.all():
-            log.warning("%s: the hole is all of every frame: nothing can be propagated, the generator makes it up", clip.name)
         with out_of_memory(clip.name, self, "a smaller subvideo or neighbours, a smaller height and width, or precision=float16"):
             return self._made(clip.name, source, clip.masks)
 
     @property
     def random_weights(self) -> bool:
         """Whether the networks have random weights."""
-        return released.random_seed(self.weights) is not None
+        return random_seed(self.weights) is not None
 
     def needs(self) -> list[Need]:
         """The three files."""
         return [] if self.random_weights else released.needs(self.weights)
 
     def validate(self) -> None:
-        """Refuse a device that is not here.
+        """Refuse a device that is not here and files of another network; loads the networks, which are small.
 
         Raises:
-            ConfigError: it names the device.
+            ConfigError: it names the device, or the file and the first tensor that is wrong.
         """
         from vpbench.baselines.diffusion.loading import torch_device
 
-        torch_device(self.device)
+        if torch_device(self.device).type == "cpu" and self.precision != "float32":
+            log.warning("precision=%s: without effect on the CPU, which works in float32", self.precision)
+        assert self._networks is not None
 
     def fingerprints(self) -> dict[str, Any]:
         """Hashes of the weights; of random ones the seed.
@@ -146,7 +152,7 @@ class ProPainter:
 
     @cached_property
     def _networks(self) -> released.Networks:
-        seed = released.random_seed(self.weights)
+        seed = random_seed(self.weights)
         networks = released.load(self.weights) if seed is None else released.random(seed)
         if self.precision == "float16" and self._placement.target.type == "cuda":
             networks.completion.half()
@@ -159,6 +165,8 @@ class ProPainter:
         from vpbench.baselines.propainter import steps
 
         frames, holes, restore = self._prepared(name, source, masks)
+        if holes.all():
+            log.warning("%s: the grown hole is all of every frame: nothing can be propagated, the generator makes it up", name)
         networks, device = self._networks, self._placement.target
         pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255 * 2 - 1
         mask = torch.from_numpy(holes)[:, None].float()
@@ -194,22 +202,24 @@ class ProPainter:
         filters: tuple[int | None, int]
         if self.compat == "evaluation":
             if len(frames) < 2:
-                raise DataError(f"{name}: has one frame; the authors' evaluation needs two. compat=none can do it.")
+                raise DataError(f"{name}: has one frame; the authors' evaluation needs two. model.compat=none can do it.")
             wanted, filters = (self.height or height, self.width or width), (cv2.INTER_LINEAR, cv2.INTER_LINEAR)
             if min(wanted) < SMALLEST or any(size % MULTIPLE for size in wanted):
                 raise DataError(f"{name}: {wanted[1]}x{wanted[0]}; compat=evaluation needs multiples of {MULTIPLE}, at least {SMALLEST}.")
         elif self.compat == "inference":
             asked = (self.height or height, self.width or width)
             wanted, filters = (asked[0] // MULTIPLE * MULTIPLE, asked[1] // MULTIPLE * MULTIPLE), (None, cv2.INTER_CUBIC)
-            if min(wanted) < SMALLEST or len(frames) < 2:
+            if len(frames) < 2:
+                raise DataError(f"{name}: has one frame; the authors' code needs two. model.compat=none can do it.")
+            if min(wanted) < SMALLEST:
                 raise DataError(
-                    f"{name}: {len(frames)} frames of {wanted[1]}x{wanted[0]}; the authors' code needs two frames, and {SMALLEST} pixels "
-                    "across and down. Give model.height and model.width, or compat=none, which pads."
+                    f"{name}: would be worked on at {wanted[1]}x{wanted[0]}; the authors' code needs {SMALLEST} pixels across and down. "
+                    "Give model.height and model.width, or model.compat=none, which pads."
                 )
         else:
             wanted, filters = (self.height or height, self.width or width), (cv2.INTER_AREA, cv2.INTER_CUBIC)
         small = _resized(frames, wanted, filters[0])
-        holes = _grown(_nearest(masks, wanted), self.dilations)
+        holes = _grown(_nearest(masks, wanted) if self.compat != "none" else _touched(masks, wanted), self.dilations)
         if self.compat != "none":
             back = (height, width)
             return small, holes, lambda filled: _resized(filled, back, filters[1])
@@ -224,6 +234,13 @@ class ProPainter:
             return np.where(hole[..., None], _resized(inner, (height, width), filters[1]), frames)
 
         return padded[0], padded[1], restore
+
+
+def _visible(clip: MaskedClip | Clip) -> Frames:
+    """What the model gets: of a whole clip all, of an edit the source, else the frames with a black hole, whatever the hole holds."""
+    if isinstance(clip, Clip):
+        return clip.frames
+    return np.where(clip.masks[..., None], np.uint8(0), clip.frames) if clip.source is None else clip.source
 
 
 def _averaged(frames: Frames, holes: Masks, made: Any) -> Frames:
@@ -286,6 +303,15 @@ def _nearest(masks: Masks, size: tuple[int, int]) -> Masks:
     if masks.shape[1:] == size:
         return masks
     return np.stack([np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST)) for mask in masks])
+
+
+def _touched(masks: Masks, size: tuple[int, int]) -> Masks:
+    """Masks at another size, where a pixel is hole as soon as a part of what it stands for is: no black of the hole is taken for known."""
+    import cv2
+
+    if masks.shape[1:] == size:
+        return masks
+    return np.stack([cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA) > 0 for mask in masks])
 
 
 def _resized(frames: Frames, size: tuple[int, int], kind: int | None) -> Frames:

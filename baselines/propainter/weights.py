@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +28,6 @@ class Networks:
     generator: Any
 
 
-def random_seed(weights: str) -> int | None:
-    """The seed that ``random-<seed>`` names; None for anything else."""
-    found = re.fullmatch(r"random-(\d+)", weights)
-    return int(found[1]) if found else None
-
-
 def needs(weights: str) -> list[Need]:
     """One need per file.
 
@@ -51,7 +44,12 @@ def needs(weights: str) -> list[Need]:
         else:
             problem = missing(Network(network))
             where, key, source = ("" if problem else str(locate(Network(network)).path)), "", name
-        advice = f"vpbench weights get {network}, or model.weights=FOLDER with {', '.join(FILES.values())}"
+        add = (
+            f"vpbench weights get {network}"
+            if file.sha256
+            else f"download {file.urls[0]}, then vpbench weights add {name} --network {network} --trust"
+        )
+        advice = f"{add}; or model.weights=FOLDER with {', '.join(FILES.values())}"
         found.append(Need(key, source, where, (problem,) if problem else (), file.size_text, file.licence, advice, hashed=True))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,23 @@ def test_check_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "vpbench weights get propainter-flow-completion" in said
     assert main(["check", "model=propainter", f"model.weights={released}"]) == 0
     assert main(["check", "model=propainter", "model.weights=random-3"]) == 0
+    assert main(["check", "model=propainter", "model.weights=null"]) == 1, "as empty"
+    capsys.readouterr()
+    assert main(["check", "model=propainter", "model.weights=random"]) == 2
+    assert "random weights are random-<seed>" in capsys.readouterr().err
+
+
+def test_files_of_another_network_stop_a_run_before_its_first_clip(
+    tmp_path: Path, released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(released, tmp_path / "w")
+    shutil.copy(released / "raft-things.pth", tmp_path / "w" / "ProPainter.pth")
+    assert main(["check", "model=propainter", f"model.weights={tmp_path / 'w'}"]) == 1
+    assert "ProPainter.pth: not the weights of this network" in capsys.readouterr().out
+    call = ["run", "model=propainter", f"model.weights={tmp_path / 'w'}", "benchmark=demo", "limit=1", f"out={tmp_path / 'runs'}"]
+    assert main(call) == 2
+    assert "ProPainter.pth: not the weights of this network" in capsys.readouterr().out
+    assert not list(tmp_path.glob("runs/demo/*"))
 
 
 def test_naming_it_imports_no_torch(tmp_path: Path) -> None:
@@ -123,10 +141,22 @@ def test_it_can_work_at_another_size(model: Any) -> None:
     assert (made != MaskedClip.of(given).frames)[given.masks].any()
 
 
+def test_a_thin_hole_survives_a_smaller_size(model: Any) -> None:
+    """A line of one pixel between the sampled ones: its black must not come back as a known colour."""
+    given = clip(2, 256, 256, frames=np.full((2, 256, 256, 3), 200, np.uint8), masks=np.zeros((2, 256, 256), bool))
+    given.masks[:, :, 100] = True
+    small, holes, _ = model(height=128, width=128, dilations=0)._prepared("clip", MaskedClip.of(given).frames, given.masks)
+    assert holes[:, :, 50].all()
+    assert (small[~holes] == 200).all()
+
+
 def test_what_the_hole_held_has_no_influence(model: Any) -> None:
     given = clip()
     other = clip(frames=np.where(given.masks[..., None], np.uint8(200), given.frames))
-    np.testing.assert_array_equal(*(model()(MaskedClip.of(one), seed=0) for one in (given, other)))
+    unblanked = replace(MaskedClip.of(given), frames=other.frames)
+    made = [model()(one, seed=0) for one in (MaskedClip.of(given), MaskedClip.of(other), unblanked)]
+    np.testing.assert_array_equal(made[0], made[1])
+    np.testing.assert_array_equal(made[0], made[2])
 
 
 def test_of_an_edit_it_sees_the_source(model: Any) -> None:
@@ -144,22 +174,27 @@ def test_clips_without_a_hole_come_back(model: Any) -> None:
 def test_a_hole_that_is_everything_and_a_single_frame_are_the_generators(model: Any, caplog: pytest.LogCaptureFixture) -> None:
     everything = clip(2, masks=np.ones((2, 128, 128), bool))
     assert model()(MaskedClip.of(everything), seed=0).std() > 0
-    assert "the hole is all of every frame" in caplog.text
+    assert "hole is all of every frame" in caplog.text
     assert model()(MaskedClip.of(clip(1)), seed=0).shape == (1, 128, 128, 3)
 
 
 @pytest.mark.parametrize(
     ("options", "given", "message"),
     [
-        ({"compat": "inference"}, clip(1), "1 frames of 128x128; the authors' code needs two frames"),
-        ({"compat": "inference"}, clip(2, 127, 200), "2 frames of 200x120"),
+        ({"compat": "inference"}, clip(1), "has one frame; the authors' code needs two"),
+        ({"compat": "inference"}, clip(2, 127, 200), "would be worked on at 200x120"),
         ({"compat": "evaluation"}, clip(1), "has one frame"),
         ({"compat": "evaluation", "height": 132, "width": 128}, clip(2), "needs multiples of 8"),
     ],
 )
 def test_what_the_authors_code_cannot_do_is_refused_in_its_modes(model: Any, options: dict[str, Any], given: Clip, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        model(**options)(MaskedClip.of(given), seed=0)
+        model(**options)(given if options["compat"] == "evaluation" else MaskedClip.of(given), seed=0)
+
+
+def test_the_evaluation_without_the_reference_is_refused(model: Any) -> None:
+    with pytest.raises(ConfigError, match=r"set model\.needs_reference=true"):
+        model(compat="evaluation")(MaskedClip.of(clip()), seed=0)
 
 
 @pytest.mark.parametrize(
@@ -276,4 +311,4 @@ def test_random_weights_are_never_ranked_and_the_evaluation_sees_the_hole(config
     result = Run({**config, "model": leaf, "limit": 1}).execute()
     assert result.failed == {}
     (row,) = rank(load_summaries([result.folder])).groups[0].rows
-    assert row.reason == "sees hole"
+    assert row.reason == "sees hole; seeded random weights"
