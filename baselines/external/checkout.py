@@ -83,7 +83,7 @@ class Checkout(Command):
     """A worker that drives a checkout.
 
     Args:
-        driver: file name of the driver, beside this file.
+        scripts: file names of the driver, and of what it imports, beside this file; the driver is the first.
         repository: of the system, ``owner/name``.
         settings: what the driver is told, as JSON.
         python: interpreter of the environment that has the system's packages; None: not set, which ``needs`` reports.
@@ -102,7 +102,7 @@ class Checkout(Command):
 
     def __init__(
         self,
-        driver: str,
+        scripts: Sequence[str],
         repository: str,
         settings: Mapping[str, Any],
         *,
@@ -119,10 +119,10 @@ class Checkout(Command):
         allow_short: bool = False,
     ) -> None:
         self.code, self.repository, self.entries, self.parts, self.texts, self.seed = placed(code), repository, entries, parts, texts, seed
-        self._python, self._driver = python, HERE / driver
+        self._python, self._scripts = python, [HERE / name for name in (*scripts, *SHARED)]
         told = {**settings, "code": str(self.code), "commit": f"{repository}@{commit(self.code)}"}
         super().__init__(
-            [python or "python", str(self._driver), json.dumps(told)],
+            [python or "python", str(self._scripts[0]), json.dumps(told)],
             worker=True,
             env={"HF_HUB_OFFLINE": "1", **(env or {})},
             timeout_s=timeout_s,
@@ -171,9 +171,8 @@ class Checkout(Command):
             OSError: a file cannot be read.
         """
         assert self.code is not None
-        scripts = [self._driver, *(HERE / name for name in SHARED)]
         code = [path for path in sorted(self.code.rglob("*")) if path.suffix in DECIDES and not _hidden(path, self.code) and path.is_file()]
-        made = {"driver": digest(scripts, HERE), "code": digest(code, self.code)}
+        made = {"driver": digest(self._scripts, HERE), "code": digest(code, self.code)}
         for part in self.parts:
             assert part.path is not None
             made[part.key] = digest(part.found(), part.path) if part.holds else cached_sha256(part.path)

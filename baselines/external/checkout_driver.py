@@ -6,14 +6,15 @@ A driver is started with its settings as JSON in its first argument. ``code`` is
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any, Callable  # noqa: UP035 (Python 3.8)
 
 
-def settings() -> dict[str, Any]:
-    """The settings; from here on modules of the checkout can be imported."""
+def settings(below: str = "") -> dict[str, Any]:
+    """The settings; from here on modules of the checkout can be imported, from the folder ``below`` it."""
     told: dict[str, Any] = json.loads(sys.argv[1])
-    sys.path.insert(0, told["code"])
+    sys.path.insert(0, os.path.join(told["code"], below))
     return told
 
 

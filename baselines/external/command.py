@@ -19,6 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vpbench.baselines.external import jobs
 from vpbench.baselines.external.processes import Program, said, tail
 from vpbench.check import Need
@@ -99,7 +102,7 @@ class Command:
         job = Path(tempfile.mkdtemp(prefix=f"{clip.name}-", dir=self._folder))
         done = False
         try:
-            jobs.write(job, clip, seed)
+            jobs.write(job, clip, seed, self._pictures(clip, seed))
             if self.worker:
                 self._hand_over(clip, job)
             else:
@@ -151,6 +154,10 @@ class Command:
         log, self._log = self._log, None
         if log is not None and not self.keep_jobs:
             log.unlink(missing_ok=True)
+
+    def _pictures(self, clip: MaskedClip, seed: int) -> Mapping[str, NDArray[np.uint8]]:
+        """Pictures that the program gets besides the clip, by file name."""
+        return {}
 
     @property
     def _cwd(self) -> Path:

@@ -3,6 +3,7 @@
 job.json           what there is to do, see ``write``
 source/00000.png   RGB; for ``inpaint`` with a black hole, for edits the unedited video
 mask/00000.png     one channel, 255 in the hole, 0 elsewhere
+*.png              given by some models: pictures beside the clip (first_edited.png)
 work/              for the program's own use
 out/00000.png      made by the program: RGB, as many as in ``source`` and of their size
 result.json        made by the program: {"status": "ok"}, and what should be on record
@@ -11,11 +12,13 @@ result.json        made by the program: {"status": "ok"}, and what should be on 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from vpbench.clip import Frames, MaskedClip
@@ -45,13 +48,13 @@ class Outcome:
     notes: tuple[str, ...]
 
 
-def write(folder: Path, clip: MaskedClip, seed: int) -> None:
+def write(folder: Path, clip: MaskedClip, seed: int, pictures: Mapping[str, NDArray[np.uint8]] | None = None) -> None:
     """Write the job of a clip into an empty folder.
 
     ``job.json`` has ``schema`` (1), ``sample`` (the clip's name), ``task`` (``inpaint`` or ``edit``), ``operation``, ``width``, ``height``,
     ``fps``, ``frames``, ``seed``, ``mask_bbox_xyxy`` (what encloses the hole in all frames, in pixels, the right and lower end exclusive;
     null without a hole) and ``texts``: ``source`` (of an edit: the video as it is), ``target`` (as it shall be), ``region`` (what belongs
-    into the hole) and ``instruction``; empty where the benchmark has none.
+    into the hole) and ``instruction``; empty where the benchmark has none. ``pictures``, uint8 (H, W, 3) by file name, lie beside it.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
@@ -63,6 +66,8 @@ def write(folder: Path, clip: MaskedClip, seed: int) -> None:
     for t, (frame, mask) in enumerate(zip(clip.frames if clip.source is None else clip.source, clip.masks, strict=True)):
         Image.fromarray(frame).save(folder / "source" / f"{t:05}.png", compress_level=1)
         Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "mask" / f"{t:05}.png", compress_level=1)
+    for name, picture in (pictures or {}).items():
+        Image.fromarray(picture).save(folder / name, compress_level=1)
     write_json(
         folder / "job.json",
         {

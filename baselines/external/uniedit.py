@@ -89,7 +89,7 @@ class UniEdit(Checkout):
         if not use_mask:
             notes.append("no mask: the whole picture is edited")
         super().__init__(
-            "uniedit_driver.py",
+            ["uniedit_driver.py"],
             "JianhongBai/UniEdit",
             settings,
             python=python,

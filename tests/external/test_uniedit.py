@@ -195,7 +195,7 @@ def test_the_network_is_loaded_once_and_each_window_is_inverted_without_the_atte
     assert "no mask: the whole picture is edited" in model.notes
 
 
-def test_a_text_that_is_too_long_is_cut_at_a_word_and_that_is_said(make: Any) -> None:
+def test_texts_are_cut_at_a_word_and_short_clips_padded_and_that_is_said(make: Any) -> None:
     model = make()
     words = " ".join(f"word{i}" for i in range(120))
     model(edit(16, caption=words), seed=0)
@@ -204,13 +204,10 @@ def test_a_text_that_is_too_long_is_cut_at_a_word_and_that_is_said(make: Any) ->
     assert len(said["text_used"].split()) == 75
     assert said["text_truncated"] is True
     assert any(note.startswith("text cut:") for note in model.notes)
-
-
-def test_a_short_clip_is_padded_and_that_is_said(make: Any) -> None:
-    model = make()
     made = model(edit(5), seed=0)
     np.testing.assert_array_equal(made.frames[:, 0, 0, 0], np.arange(5) * 4 + 1)
     assert "padded: a clip shorter than 16 frames ends with its last one repeated" in model.notes
+    assert model.stages()["program"]["text_truncated"] is False
 
 
 def test_a_clip_without_a_text_is_refused_before_anything_starts(make: Any) -> None:
