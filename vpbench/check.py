@@ -1,4 +1,4 @@
-"""``vpbench check``: what a model needs before it can run, and what of that is missing. Nothing is loaded.
+"""``vpbench check``: what a model needs before it can run, and what of that is missing; the data, outputs and this machine.
 
 A model that needs more than its own code has a method ``needs() -> list[Need]``; what it names is looked at, not read into memory.
 The same text is what a run says when it cannot start (``unmet``).
@@ -7,6 +7,7 @@ The same text is what a run says when it cannot start (``unmet``).
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
 import sys
@@ -15,12 +16,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vpbench.errors import ConfigError
+from vpbench.errors import ConfigError, DataError, VpbenchError
+from vpbench.findings import Finding, verdict
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-OK, MISSING = 0, 1
+OK, MISSING, USAGE = 0, 1, 2
+OF_OUTPUTS = ("outputs", "resize", "frames", "pattern")
+ENVIRONMENT = "environment"
+USES = """\
+name a model: vpbench check model=NAME  (names: vpbench list model); or benchmark=NAME for its data, benchmark=NAME outputs=DIR for outputs,
+experiment=NAME for all of these, environment for this machine."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def check(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[str
     from vpbench.configuration import MODEL_KEYS, build
 
     if not any(override.partition("=")[0] == "model" for override in overrides):
-        raise ConfigError("name a model: vpbench check model=NAME  (names: vpbench list model).")
+        raise ConfigError(USES)
     try:
         config = _composed(overrides, config_dir)
         missing = sorted(key for key in OmegaConf.missing_keys(config) if key.startswith("model."))
@@ -123,23 +130,122 @@ def check(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[str
     return name, found
 
 
+def check_benchmark(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[str, list[Finding]]:
+    """Compose a benchmark as ``vpbench run`` does, and read all its clips (``clips`` and ``limit`` choose some).
+
+    Args:
+        overrides: Hydra's, ``benchmark=NAME`` or an experiment among them.
+        config_dir: a folder with more configurations.
+
+    Returns:
+        What its data is, and what was found.
+
+    Raises:
+        ConfigError: no such benchmark or key, or one that is required.
+    """
+    from vpbench.app import progress_bar
+    from vpbench.check_data import check_data
+
+    try:
+        benchmark, chosen = _benchmark(overrides, config_dir)
+    except DataError as error:
+        return "the data cannot be listed", [Finding("benchmark", "missing", str(error), "docs/data.md says where to get it")]
+    with progress_bar(f"data of {benchmark.name}") as progress:
+        found, what = check_data(chosen, progress)
+    remarks = [Finding(benchmark.name, "", said, note=True) for said in (benchmark.remarks() if hasattr(benchmark, "remarks") else ())]
+    return f"{benchmark.name}: {what}", [*remarks, *found]
+
+
+def check_protocol(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[str, list[Finding]]:
+    """Say which weights the metrics of a protocol lack.
+
+    Returns:
+        The protocol's name, and findings where it refuses to run without them, else notes.
+    """
+    from vpbench.scoring import Protocol
+    from vpbench.tables import absent_metrics
+
+    leaf = _leaf(overrides, config_dir, "protocol")
+    protocol = replace(Protocol.of(leaf), missing="skip")
+    name, strict = f"protocol {protocol.name}", leaf.get("missing", "skip") == "error"
+    absent = absent_metrics(protocol.absent())
+    return name, [Finding(name, "weights", f"{metric}: {reason}", note=not strict) for metric, reason in absent.items()]
+
+
+def check_folder(overrides: Sequence[str], config_dir: Path | None, folder: Path, settings: dict[str, str]) -> tuple[str, list[Finding]]:
+    """Compare a folder of outputs with a benchmark, see ``check_outputs``.
+
+    Returns:
+        What was compared, and what was found.
+    """
+    from vpbench.app import progress_bar
+    from vpbench.check_outputs import check_outputs
+
+    benchmark, chosen = _benchmark(overrides, config_dir)
+    with progress_bar(f"outputs of {benchmark.name}") as progress:
+        found = check_outputs(list(benchmark), folder, chosen=chosen, progress=progress, **settings)
+    return f"{len(chosen)} outputs of {benchmark.name}", found
+
+
 def add_parser(commands: Any) -> None:
     """Add ``check`` to the commands of the command line."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "check",
-        help="what a model needs before it can run: files, sizes, licences, how to get them",
-        description="Say what a model needs (checkpoints, packages) and what of it is missing or damaged. Nothing is loaded or downloaded.",
-        epilog="exit status: 0 all there; 1 something is missing; 2 no such model or setting.\n\n"
+        help="what a model needs, whether data and outputs are sound, what this machine has",
+        description="Say what a model needs (checkpoints, packages) and what of it is missing or damaged; nothing is loaded.\n"
+        "With benchmark=, read all its data. With outputs=, compare a folder of outputs with it: missing, extra and mixed-up clips,\n"
+        "frames, channels, masks, sizes, lossy files, truth in the hole, black and frozen frames. Each finding is one line.",
+        epilog="exit status: 0 nothing wrong, notes at most; 1 something is; 2 it cannot be checked: no such model, setting or folder.\n\n"
         "examples:\n  vpbench check model=telea\n  vpbench check model=wan_vace\n"
-        "  vpbench check model=wan_vace model.checkpoint=/data/Wan2.1-VACE-14B\n",
+        "  vpbench check model=wan_vace model.checkpoint=/data/Wan2.1-VACE-14B\n"
+        "  vpbench check benchmark=demo limit=2\n"
+        "  vpbench check benchmark=davis benchmark.root=DIR outputs=DIR resize=bicubic frames=cut    settings as for vpbench score\n"
+        "  vpbench check experiment=article_inpaint benchmark.root=DIR                               models, data and weights\n"
+        "  vpbench check environment                                                                 versions, GPU, disk, weights\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder with configurations of your own, as for vpbench run")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for vpbench run: model=NAME model.KEY=VALUE ...")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="as for vpbench run: model=NAME model.KEY=VALUE ...; or environment"
+    )
     parser.set_defaults(call=_command)
 
 
-def _composed(overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
+def _benchmark(overrides: Sequence[str], config_dir: Path | None) -> tuple[Any, list[Any]]:
+    """The benchmark, and the clips that are chosen of it."""
+    from vpbench.configuration import build
+    from vpbench.running import select
+
+    leaf, top = _leaf(overrides, config_dir, "benchmark"), _leaf(overrides, config_dir, "")
+    benchmark = build(leaf, "benchmark")
+    return benchmark, select(list(benchmark), top["clips"], top["limit"])
+
+
+def _leaf(overrides: Sequence[str], config_dir: Path | None, group: str) -> dict[str, Any]:
+    """The composed configuration of a group; of none the settings of the run itself."""
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from vpbench.app import explain
+
+    named = any(override.partition("=")[0] in ("model", "experiment") for override in overrides)
+    overrides = overrides if named else [*overrides, "model=blank"]
+    try:
+        config = _composed(overrides, config_dir)
+        if not group:
+            return {"clips": OmegaConf.to_object(config.clips) if config.clips is not None else None, "limit": config.limit}
+        missing = sorted(key for key in OmegaConf.missing_keys(config) if key.startswith(f"{group}."))
+        if missing:
+            raise ConfigError(f"{missing[0]} is required: give it as {missing[0]}=VALUE.")
+        leaf = OmegaConf.to_container(config[group], resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, overrides)) from error
+    assert isinstance(leaf, dict)
+    return {str(key): value for key, value in leaf.items()}
+
+
+def _composed(overrides: Sequence[str], config_dir: Path | None, hydra: bool = False) -> DictConfig:
     from hydra import compose, initialize_config_module
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
@@ -158,13 +264,49 @@ def _composed(overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
     try:
         with initialize_config_module(config_module="vpbench.conf", version_base="1.3"):
             # as in vpbench run: no key of a custom model's arguments can be known beforehand
-            return compose("config", [re.sub(r"^model\.kwargs\.", "++model.kwargs.", override) for override in overrides])
+            plain = [re.sub(r"^model\.kwargs\.", "++model.kwargs.", override) for override in overrides]
+            return compose("config", plain, return_hydra_config=hydra)
     finally:
         GlobalHydra.instance().clear()
 
 
 def _command(options: argparse.Namespace) -> int:
-    name, found = check(options.overrides, options.config_dir)
+    given: list[str] = options.overrides
+    settings = {key: value for key, _, value in (word.partition("=") for word in given) if key in OF_OUTPUTS}
+    overrides = [word for word in given if word.partition("=")[0] not in OF_OUTPUTS]
+    groups = {word.partition("=")[0] for word in overrides}
+    if ENVIRONMENT in given:
+        return _environment([word for word in given if word != ENVIRONMENT])
+    if settings:
+        if "outputs" not in settings:
+            raise ConfigError(f"{next(iter(settings))} belongs to outputs=DIR.")
+        if "benchmark" not in groups or "model" in groups:
+            raise ConfigError("outputs are compared with a benchmark: vpbench check benchmark=NAME outputs=DIR")
+        return _say(*check_folder(overrides, options.config_dir, Path(settings.pop("outputs")).expanduser(), settings))
+    if not groups & {"model", "benchmark", "experiment", "protocol"}:
+        raise ConfigError(USES)
+    parts: list[Callable[[], int]] = []
+    for one in _swept(overrides, options.config_dir, "model") if groups & {"model", "experiment"} else ():
+        parts.append(functools.partial(_model, one, options.config_dir))
+    for one in _swept(overrides, options.config_dir, "protocol") if groups & {"protocol", "experiment"} else ():
+        parts.append(lambda one=one: _say(*check_protocol(one, options.config_dir)))  # type: ignore[misc]
+    if groups & {"benchmark", "experiment"}:
+        first = next(iter(_swept(overrides, options.config_dir, "model"))) if groups & {"model", "experiment"} else overrides
+        parts.append(lambda: _say(*check_benchmark(first, options.config_dir)))
+    return max(_tried(part) for part in parts) if len(parts) > 1 else parts[0]()
+
+
+def _tried(part: Callable[[], int]) -> int:
+    """A part of several: what it cannot do is said, and the others go on."""
+    try:
+        return part()
+    except VpbenchError as error:
+        sys.stderr.write(f"vpbench: {error}\n")
+        return USAGE
+
+
+def _model(overrides: Sequence[str], config_dir: Path | None) -> int:
+    name, found = check(overrides, config_dir)
     lines = [line for need in found for line in need.lines()]
     absent = sum(not need.met for need in found)
     if not found:
@@ -175,3 +317,41 @@ def _command(options: argparse.Namespace) -> int:
         verdict = f"check: ok  {name} has all {len(found)} things that it needs"
     sys.stdout.write("\n".join([*lines, verdict]) + "\n")
     return MISSING if absent else OK
+
+
+def _environment(rest: Sequence[str]) -> int:
+    from vpbench.check_environment import check_environment
+
+    keys = dict(word.partition("=")[::2] for word in rest)
+    if unknown := [key for key in keys if key != "out"]:
+        raise ConfigError(f"{unknown[0]}: vpbench check environment takes out=DIR alone.")
+    return _say("this machine", check_environment(Path(keys.get("out", "runs"))))
+
+
+def _say(what: str, found: Sequence[Finding]) -> int:
+    """Print findings before notes, and the verdict."""
+    ordered = sorted(found, key=lambda one: one.note)
+    sys.stdout.write("\n".join([*(one.line() for one in ordered), verdict(found, what)]) + "\n")
+    return OK if all(one.note for one in found) else MISSING
+
+
+def _swept(overrides: Sequence[str], config_dir: Path | None, group: str) -> list[list[str]]:
+    """The overrides for each option of a group: those that are named, or those over which an experiment sweeps."""
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from vpbench.app import explain
+
+    others = [override for override in overrides if override.partition("=")[0] != group]
+    names = next((override.partition("=")[2] for override in overrides if override.partition("=")[0] == group), "")
+    if not names and len(others) == len(overrides):
+        plain = [o for o in overrides if o.partition("=")[0] in ("experiment", "benchmark", "protocol", "model") and "," not in o]
+        try:
+            config = _composed(plain, config_dir, hydra=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(explain(error, overrides)) from error
+        names = str(OmegaConf.select(config, f"hydra.sweeper.params.{group}") or "")
+    if not names or names[:1] in "'\"[{":
+        return [list(overrides)]
+    return [[*others, f"{group}={name.strip()}"] for name in names.split(",")]

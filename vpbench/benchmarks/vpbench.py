@@ -81,6 +81,15 @@ class VPBenchHandle:
         info = probe(self.video)
         return self.prepare.shape(self.end - self.start, info.height, info.width, self.fps)
 
+    def remarks(self) -> list[str]:
+        """What strikes one about the video: a rate that is not the list's."""
+        from vpbench.video import probe
+
+        fps = probe(self.video).fps
+        return (
+            [] if abs(fps - self.fps) <= 0.01 * self.fps else [f"the list says {self.fps:g} fps, {self.video} {fps:g}; the list's is used"]
+        )
+
     def load(self) -> Clip:
         """Read the row's frames and the masks of its object.
 
@@ -167,8 +176,10 @@ class VPBench:
         rows = read_csv(path, (*COMMON, *(EDIT if edit else INPAINT)))
         if not rows:
             raise DataError(f"{path}: lists no clip.")
+        self._remarks = []
         if csv is None and len(rows) != ROWS[split]:
-            log.info("%s lists %d clips; the published split has %d", path, len(rows), ROWS[split])
+            self._remarks.append(f"{path} lists {len(rows)} clips; the published split has {ROWS[split]}")
+            log.info(self._remarks[0])
         preparation = with_time_base(Preparation.of(prepare), split)
         self._handles = [self._row(base, path, number, row, edit, preparation) for number, row in enumerate(rows)]
         self._make_unique(path)
@@ -211,6 +222,10 @@ class VPBench:
             if counts[handle.name.casefold()] > 1:
                 self._handles[row] = replace(handle, name=f"{handle.name}_r{row}")
         check_unique((handle.name for handle in self._handles), path)
+
+    def remarks(self) -> list[str]:
+        """What strikes one about the list."""
+        return list(self._remarks)
 
     def __len__(self) -> int:
         return len(self._handles)
