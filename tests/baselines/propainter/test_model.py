@@ -57,7 +57,8 @@ def test_every_released_name_and_shape_has_its_place(released: Path) -> None:
     networks = weights.load(str(released))
     for module, network in ((networks.completion, "propainter-flow-completion"), (networks.generator, "propainter")):
         assert {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()} == recipe.SHAPES[network]()
-        assert all(torch.equal(tensor, recipe.state(network)[name]) for name, tensor in module.state_dict().items())
+        written = recipe.state(network)
+        assert all(torch.equal(tensor, written[name]) for name, tensor in module.state_dict().items())
     assert sum(p.numel() for p in networks.generator.parameters()) == 39_429_667
     assert sum(p.numel() for p in networks.completion.parameters()) == 5_079_555
     assert sum(p.numel() for p in networks.raft.parameters()) == 5_257_536
@@ -91,7 +92,8 @@ def test_check_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["check", "model=propainter", f"model.weights={tmp_path / 'no'}"]) == 1
     said = capsys.readouterr().out
     assert "S-Lab License 1.0 (non-commercial)" in said
-    assert "vpbench weights get propainter-flow-completion" in said
+    assert "vpbench weights add recurrent_flow_completion.pth --network propainter-flow-completion --trust" in said
+    assert "vpbench weights get raft-things" in said
     assert main(["check", "model=propainter", f"model.weights={released}"]) == 0
     assert main(["check", "model=propainter", "model.weights=random-3"]) == 0
     assert main(["check", "model=propainter", "model.weights=null"]) == 1, "as empty"
