@@ -150,9 +150,15 @@ class Editor:
         return self.scripts[name]
 
     def _hub(self, repository: str, model: str) -> Any:
-        """In the place of ``torch.hub.load``: CoTracker 2 from a checkout, whose newer versions mean CoTracker 3 by that name."""
+        """In the place of ``torch.hub.load``: the same from a checkout. Some of its versions mean CoTracker 3 by CoTracker 2's name."""
         if self.tracker is None:
-            self.tracker = self.hub(self.settings["cotracker"], model, source="local", version="2")
+            tracker = self.hub(self.settings["cotracker"], model, source="local")
+            kind = type(tracker.model).__name__
+            if kind != "CoTracker2":
+                raise RuntimeError(
+                    f"{self.settings['cotracker']}: its {model} is {kind}; ReVideo needs CoTracker2. Check another commit out (docs)."
+                )
+            self.tracker = tracker
         return self.tracker
 
     def _device(self) -> str:

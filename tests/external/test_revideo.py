@@ -53,7 +53,7 @@ SCRIPT = """
 """
 TRACK = """import torch.hub
         tracker = torch.hub.load("facebookresearch/co-tracker", "cotracker2").to(device)
-        assert tracker.version == "2"
+        assert type(tracker.model).__name__ == "CoTracker2"
 """
 STAND_IN = {
     "main/inference/sample_constant_motion.py": SCRIPT.replace("{more}", "").replace("{ends}", "None").replace("{track}", TRACK),
@@ -76,15 +76,17 @@ STAND_IN = {
     "ckpt/model.ckpt": "weights",
     "co-tracker/cotracker/predictor.py": "",
     "co-tracker/hubconf.py": """
+        class CoTracker2:
+            pass
+
         class Tracker:
-            def __init__(self, version):
-                self.version = version
+            model = CoTracker2()
 
             def to(self, device):
                 return self
 
-        def cotracker2(*, pretrained=True, version="3"):
-            return Tracker(version)
+        def cotracker2(*, pretrained=True):
+            return Tracker()
         """,
 }
 
@@ -191,6 +193,13 @@ def test_first_frames_come_from_a_folder_or_an_image_inpainter(make: Any, tmp_pa
     telea(edit(14), seed=0)
     assert telea.stages()["first_frame"]["sha256"] != first
     assert list((tmp_path / "kept/first_frames").glob("*.npz"))
+
+
+def test_another_tracker_by_the_same_name_is_refused(make: Any, code: Path) -> None:
+    hub = code / "co-tracker/hubconf.py"
+    hub.write_text(hub.read_text().replace("CoTracker2", "CoTrackerThreeOffline"))
+    with pytest.raises(ModelError, match="its cotracker2 is CoTrackerThreeOffline; ReVideo needs CoTracker2"):
+        make()(edit(14), seed=0)
 
 
 def test_a_picture_that_was_not_written_is_the_clips_failure(make: Any, code: Path) -> None:
