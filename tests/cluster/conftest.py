@@ -86,7 +86,7 @@ def said(command: list[str], environment: dict[str, str]) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30).stdout
 
 
-def wait(until: object, what: str, seconds: float = 60.0) -> None:
+def wait(until: object, what: str, seconds: float = 120.0) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     assert callable(until)

