@@ -22,11 +22,13 @@ LEVELS = 1.0  # a difference below this is not looked into
 SHIFTS = (-1, 1, -2, 2, -3, 3)
 SHIFTED_FRAMES = 0.25  # share of the frames that must show it
 STILL = 0.1  # a frame that changed by less than this share of what the clip did is frozen
-BLACK = 2  # levels
-BRIGHT = 16.0  # a region of the clip that is darker may be black in an output
+BLACK = 12  # levels; codecs leave some
+BLACK_SHARE = 0.9  # of a region
+DARK_SHARE = 0.5  # of a clip's background; a darker clip may have black regions
 INVERTED = 8.0  # how much the background must differ where the hole is kept
 DETAIL = 8.0  # difference from the mean of 5x5 pixels that nobody guesses
 RECOGNISED = 10.0  # in small, an output of a clip differs from it by less
+COPIED = 0.75  # detail that was copied differs by less than this share of what it is
 TRACE_SHARE = 0.5  # of the background must have changed, before it is asked what changed it
 ENOUGH = 200  # pixels that a judgement needs
 PIXELS = 25_000  # per frame that are looked at
@@ -157,7 +159,7 @@ def judge(clip: Clip, output: Frames, lossy: str = "", resized: bool = False) ->
         return Judged(tuple(found))
     own = float(np.nanmean(outside[good]))
     swapped = float(np.nanmean(_per_frame(thin[..., ::-1], small.frames, known)[good]))
-    if own - swapped > LEVELS and swapped < CLEARLY * own:
+    if swapped < own and _red_is_blue(small, thin, known & good[:, None, None]):
         find("swapped channels", f"outside the hole it differs by {own:.1f}, with red and blue swapped by {swapped:.1f}")
         return Judged(tuple(found))
     if shifted := _shifted(small, thin, outside, good):
@@ -222,14 +224,21 @@ def _inverted(clip: Clip, output: Frames, outside: Values) -> str:
     return ""
 
 
+def _red_is_blue(clip: Clip, output: Frames, where: Masks) -> bool:
+    """Whether red exceeds blue where the clip has it the other way round: the regression of one difference on the other is negative."""
+    mine, theirs = (frames[where][:, 0].astype(np.float64) - frames[where][:, 2] for frames in (output, clip.frames))
+    square = float((theirs**2).mean())
+    return square > LEVELS**2 and float((mine * theirs).mean()) < -CLEARLY * square
+
+
 def _black(clip: Clip, output: Frames) -> NDArray[np.bool_]:
     """Frames that are black, or whose hole or background is, where the clip is not."""
     result = np.zeros(len(output), bool)
     for t, (frame, source, mask) in enumerate(zip(output, clip.frames, clip.masks, strict=True)):
         dark = (frame <= BLACK).all(axis=-1)
-        around = source[~mask].mean() if (~mask).any() else source.mean()
+        around = (source[~mask] if (~mask).any() else source.reshape(-1, 3)).max(axis=-1) <= BLACK
         for region in (np.ones_like(mask), mask, ~mask):
-            if region.sum() >= ENOUGH // 4 and dark[region].mean() > 0.99 and around > BRIGHT:
+            if region.sum() >= ENOUGH // 4 and dark[region].mean() > BLACK_SHARE and around.mean() < DARK_SHARE:
                 result[t] = True
     return result
 
@@ -343,7 +352,7 @@ def _copied(clip: Clip, output: Frames, good: NDArray[np.bool_]) -> str:
         return ""
     unseen = {t: where & ~_shown_nearby(clip, t) for t, where in detailed.items()}
     hole = mean(errors, unseen)
-    if not (hole <= most and hole < CLEARLY * mean(details, unseen)):
+    if not (hole <= most and hole < COPIED * mean(details, unseen)):
         return ""
     places = sum(int(where.sum()) for where in unseen.values())
     return (
