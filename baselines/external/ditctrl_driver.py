@@ -17,7 +17,7 @@ else:
     import checkout_driver
     import vpbench_worker
 
-FRAMES, WIDTH, HEIGHT, FPS = 49, 720, 480, 8
+FRAMES, FPS = 49, 8
 ALONE = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
 CONFIGS = ["configs/cogvideox_2b.yaml", "configs/inference.yaml"]
 
@@ -47,17 +47,19 @@ class Generator:
         self._sample(case)
         path = os.path.join(made, f"editing_frames{FRAMES}.mp4")
         film, written = cv2.VideoCapture(path), 0
+        native: dict[str, int] = {}
         while written < len(job.outs):
             there, frame = film.read()
             if not there:
                 break
-            cv2.imwrite(job.outs[written], frame[:, frame.shape[1] // 2 :])
-            written += 1
+            right = frame[:, frame.shape[1] // 2 :]
+            cv2.imwrite(job.outs[written], right)
+            written, native = written + 1, {"width": right.shape[1], "height": right.shape[0], "frames": FRAMES}
         film.release()
         text = self.network.conditioner.embedders[0]
         return {
             "frames_written": written,
-            "native": {"width": WIDTH, "height": HEIGHT, "frames": FRAMES},
+            "native": native,
             "windows": [[0, FRAMES]],
             "text_used": prompts[1],
             "text_truncated": any(len(text.tokenizer(prompt).input_ids) > text.max_length for prompt in prompts),
