@@ -6,6 +6,7 @@ a failing clip is recorded with its traceback and the run goes on.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import logging
@@ -97,14 +98,17 @@ def without(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
 
     >>> without({"steps": 5, "loras": [{"path": "a", "scale": 1}]}, ["loras[0].path"])
     {'steps': 5, 'loras': [{'scale': 1}]}
+    >>> without({"steps": 5}, ["checkpoint", "loras[0].path"])
+    {'steps': 5}
     """
     made: dict[str, Any] = copy.deepcopy(dict(config))
     for key in keys:
         *parents, last = (int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", key))
         place: Any = made
-        for part in parents:
-            place = place[part]
-        del place[last]
+        with contextlib.suppress(LookupError):  # a configuration may leave a key at its default
+            for part in parents:
+                place = place[part]
+            del place[last]
     return made
 
 
