@@ -103,6 +103,8 @@ class Clip:
     def at(self, frames: Sequence[int]) -> Clip:
         """The clip with these of its frames alone, counted from 0, in this order."""
         chosen = list(frames)
+        if chosen == list(range(len(self.frames))):
+            return self  # no copy of everything
         target = None if self.target is None else self.target[chosen]
         return replace(self, frames=self.frames[chosen], masks=self.masks[chosen], target=target)
 

@@ -17,6 +17,7 @@ import numpy as np
 from vpbench.clip import Frames
 from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError, DataError
+from vpbench.storage import is_hidden
 
 RESIZE = {"nearest": 0, "bilinear": 2, "bicubic": 3, "area": 4, "lanczos": 1}  # Pillow's filters
 FRAMES = {
@@ -150,7 +151,7 @@ def listing(folder: Path) -> list[Output]:
     found = []
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder)
-        if any(part.startswith(".") for part in place.parts):
+        if is_hidden(path, folder):
             continue
         if path.is_dir() and (pictures := list_pictures(path)):
             found.append(Output(place.as_posix(), path, tuple(pictures)))

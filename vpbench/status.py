@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vpbench.errors import DataError, StorageError
-from vpbench.storage import holder_is_alive, read_json
+from vpbench.storage import holder_is_alive, is_hidden, read_json
 
 DONE, UNFINISHED = 0, 1
 
@@ -75,7 +75,7 @@ def run_folders(paths: Iterable[Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for path in paths:
-        below = [path] if (path / "run.json").is_file() else sorted(p.parent for p in path.glob("**/run.json") if not _hidden(p, path))
+        below = [path] if (path / "run.json").is_file() else sorted(p.parent for p in path.glob("**/run.json") if not is_hidden(p, path))
         if not below:
             raise DataError(f"{path}: " + ("holds no run (a folder with run.json)." if path.exists() else "no such folder."))
         found |= dict.fromkeys(below)
@@ -148,10 +148,6 @@ def _command(options: argparse.Namespace) -> int:
     found = [standing(run) for run in run_folders(options.runs)]
     sys.stdout.write(as_json(found) if options.json else text(found))
     return DONE if all(one.finished for one in found) else UNFINISHED
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _record(path: Path) -> dict[str, Any]:

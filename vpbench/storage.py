@@ -33,6 +33,11 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
 
 
+def is_hidden(path: Path, root: Path) -> bool:
+    """Whether a file, or a folder that it lies in below ``root``, has a name that begins with a dot."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
 def clear_leftovers(path: Path) -> None:
     """Remove what killed processes left half written beside ``path``; only for who holds the claim on it."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):

@@ -8,16 +8,15 @@ parts; whether the image network's are too is up to the files, and is logged.
 from __future__ import annotations
 
 import logging
-import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from vpbench.baselines import weight_files
 from vpbench.check import Need
 from vpbench.errors import ConfigError
-from vpbench.measuring import Network
-from vpbench.weights import cached_sha256, files_of, locate, missing
+from vpbench.weights import cached_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -37,18 +36,8 @@ def needs(weights: str) -> list[Need]:
     Args:
         weights: the folder that holds the parts; empty: the places where ``vpbench weights`` keeps them.
     """
-    found = []
-    for name, network in zip(NAMES, NETWORKS, strict=True):
-        file = files_of(network)[0]
-        if weights:
-            path = Path(weights).expanduser() / name
-            problem = _problem(path)
-            where, key, source = (str(path) if path.is_file() else ""), "weights", str(path)
-        else:
-            problem = missing(Network(network))
-            where, key, source = ("" if problem else str(locate(Network(network)).path)), "", f"COCOCO's {name}"
-        found.append(Need(key, source, where, (problem,) if problem else (), file.size_text, file.licence, GET, hashed=True))
-    return found
+    names = dict(zip(NETWORKS, NAMES, strict=True))
+    return weight_files.needs(names, weights, _problem, lambda network, file: GET, "COCOCO's {}")
 
 
 def paths(weights: str) -> list[Path]:
@@ -57,12 +46,7 @@ def paths(weights: str) -> list[Path]:
     Raises:
         ConfigError: one of them is missing or cut off.
     """
-    from vpbench.check import unmet
-
-    found = needs(weights)
-    if error := unmet(found):
-        raise error
-    return [Path(need.where) for need in found]
+    return weight_files.paths(needs(weights))
 
 
 def fingerprints(weights: str) -> dict[str, str]:
@@ -95,7 +79,11 @@ def load(network: torch.nn.Module, files: Sequence[Path]) -> int:
     own = dict(network.named_parameters())
     seen: set[str] = set()
     for path in files:
-        part = {name.removeprefix(PREFIX): tensor for name, tensor in _read(path).items() if not name.endswith(TABLE)}
+        part = {
+            name.removeprefix(PREFIX): tensor
+            for name, tensor in weight_files.read(path, "COCOCO", lazily=True).items()
+            if not name.endswith(TABLE)
+        }
         if unknown := sorted(set(part) - set(own)):
             raise ConfigError(
                 f"{path}: holds {len(unknown)} tensors that the network does not have, the first is {unknown[0]}. These are no weights of "
@@ -121,19 +109,6 @@ def load(network: torch.nn.Module, files: Sequence[Path]) -> int:
     image = len(seen - motion)
     log.info("COCOCO: %d tensors of motion modules; %d of %d of the image network overwritten", len(motion), image, len(own) - len(motion))
     return image
-
-
-def _read(path: Path) -> Mapping[str, torch.Tensor]:
-    import torch
-
-    try:
-        part: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"{path}: cannot be read as tensors by name ({reason[:200]}); get it again.") from error
-    if not isinstance(part, Mapping) or not all(isinstance(name, str) and torch.is_tensor(tensor) for name, tensor in part.items()):
-        raise ConfigError(f"{path}: holds no tensors by name; expected {path.name} of COCOCO.")
-    return part
 
 
 def _problem(path: Path) -> str:

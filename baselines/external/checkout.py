@@ -20,6 +20,7 @@ from vpbench.check import Need
 from vpbench.clip import MaskedClip
 from vpbench.errors import DataError
 from vpbench.models import Short
+from vpbench.storage import is_hidden
 from vpbench.weights import cached_sha256
 
 SHARED = ("checkout_driver.py", "vpbench_worker.py")
@@ -171,7 +172,9 @@ class Checkout(Command):
             OSError: a file cannot be read.
         """
         assert self.code is not None
-        code = [path for path in sorted(self.code.rglob("*")) if path.suffix in DECIDES and not _hidden(path, self.code) and path.is_file()]
+        code = [
+            path for path in sorted(self.code.rglob("*")) if path.suffix in DECIDES and not is_hidden(path, self.code) and path.is_file()
+        ]
         made = {"driver": digest(self._scripts, HERE), "code": digest(code, self.code)}
         for part in self.parts:
             assert part.path is not None
@@ -202,7 +205,3 @@ def commit(code: Path | None) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return made.stdout.strip() or "unknown"
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)

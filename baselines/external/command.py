@@ -30,7 +30,7 @@ from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError, ModelError
 from vpbench.models import Short
 from vpbench.outputs import RESIZE
-from vpbench.storage import sha256_file
+from vpbench.weights import cached_sha256
 
 HERE = Path(__file__).resolve().parent
 NOT_PASSED_ON = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")  # ours, which another environment's Python must not follow
@@ -135,7 +135,7 @@ class Command:
             OSError: a file cannot be read.
         """
         named = [word for word in self.argv[1:] if self._at(word).is_file()]
-        return {name: sha256_file(self._at(name)) for name in dict.fromkeys([*named, *self.files])}
+        return {name: cached_sha256(self._at(name)) for name in dict.fromkeys([*named, *self.files])}
 
     def keep_in(self, folder: Path) -> None:
         """Keep jobs and logs in ``folder``."""

@@ -134,12 +134,12 @@ class Program:
         return found
 
 
-def tail(log: Path, start: int = 0) -> str:
-    """The last lines of a log, of what was written after ``start`` bytes."""
+def tail(log: Path) -> str:
+    """The last lines of a log."""
     try:
         with open(log, "rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(start, size - TAIL_BYTES))
+            file.seek(max(0, size - TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError:
         return ""

@@ -20,6 +20,7 @@ from vpbench.check import Need
 from vpbench.clip import Clip, Frames, MaskedClip, Masks
 from vpbench.configuration import unknown_name
 from vpbench.errors import ConfigError, DataError
+from vpbench.outputs import resized
 from vpbench.weights import random_seed
 
 if TYPE_CHECKING:
@@ -124,7 +125,8 @@ class ProPainter:
 
         if torch_device(self.device).type == "cpu" and self.precision != "float32":
             log.warning("precision=%s: without effect on the CPU, which works in float32", self.precision)
-        assert self._networks is not None
+        if not self.random_weights:
+            assert self._networks is not None
 
     def fingerprints(self) -> dict[str, Any]:
         """Hashes of the weights; of random ones the seed.
@@ -200,17 +202,15 @@ class ProPainter:
 
         height, width = frames.shape[1:3]
         filters: tuple[int | None, int]
+        if self.compat != "none" and len(frames) < 2:
+            raise DataError(f"{name}: has one frame; the authors' code needs two. model.compat=none can do it.")
         if self.compat == "evaluation":
-            if len(frames) < 2:
-                raise DataError(f"{name}: has one frame; the authors' evaluation needs two. model.compat=none can do it.")
             wanted, filters = (self.height or height, self.width or width), (cv2.INTER_LINEAR, cv2.INTER_LINEAR)
             if min(wanted) < SMALLEST or any(size % MULTIPLE for size in wanted):
                 raise DataError(f"{name}: {wanted[1]}x{wanted[0]}; compat=evaluation needs multiples of {MULTIPLE}, at least {SMALLEST}.")
         elif self.compat == "inference":
             asked = (self.height or height, self.width or width)
             wanted, filters = (asked[0] // MULTIPLE * MULTIPLE, asked[1] // MULTIPLE * MULTIPLE), (None, cv2.INTER_CUBIC)
-            if len(frames) < 2:
-                raise DataError(f"{name}: has one frame; the authors' code needs two. model.compat=none can do it.")
             if min(wanted) < SMALLEST:
                 raise DataError(
                     f"{name}: would be worked on at {wanted[1]}x{wanted[0]}; the authors' code needs {SMALLEST} pixels across and down. "
@@ -230,7 +230,7 @@ class ProPainter:
             inner = filled[:, : wanted[0], : wanted[1]]
             if wanted == (height, width):
                 return np.ascontiguousarray(inner)
-            hole = _grown(masks, 0) | _nearest(holes, (height, width))
+            hole = masks | _nearest(holes, (height, width))
             return np.where(hole[..., None], _resized(inner, (height, width), filters[1]), frames)
 
         return padded[0], padded[1], restore
@@ -319,9 +319,7 @@ def _resized(frames: Frames, size: tuple[int, int], kind: int | None) -> Frames:
     if frames.shape[1:3] == size:
         return frames
     if kind is None:
-        from PIL import Image
-
-        return np.stack([np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC)) for frame in frames])
+        return resized(frames, size[1], size[0], "bicubic")
     import cv2
 
     return np.stack([np.asarray(cv2.resize(frame, size[::-1], interpolation=kind), np.uint8) for frame in frames])

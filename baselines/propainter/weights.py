@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vpbench.baselines import weight_files
 from vpbench.check import Need
 from vpbench.errors import ConfigError
-from vpbench.measuring import Network
-from vpbench.weights import cached_sha256, files_of, locate, missing
+from vpbench.weights import cached_sha256
+from vpbench.weights_table import File
 
 if TYPE_CHECKING:
     import torch
@@ -34,24 +34,7 @@ def needs(weights: str) -> list[Need]:
     Args:
         weights: the folder that holds the files; empty: the places where ``vpbench weights`` keeps them.
     """
-    found = []
-    for network, name in FILES.items():
-        file = files_of(network)[0]
-        if weights:
-            path = Path(weights).expanduser() / name
-            problem = _problem(path)
-            where, key, source = (str(path) if path.is_file() else ""), "weights", str(path)
-        else:
-            problem = missing(Network(network))
-            where, key, source = ("" if problem else str(locate(Network(network)).path)), "", name
-        add = (
-            f"vpbench weights get {network}"
-            if file.sha256
-            else f"download {file.urls[0]}, then vpbench weights add {name} --network {network} --trust"
-        )
-        advice = f"{add}; or model.weights=FOLDER with {', '.join(FILES.values())}"
-        found.append(Need(key, source, where, (problem,) if problem else (), file.size_text, file.licence, advice, hashed=True))
-    return found
+    return weight_files.needs(FILES, weights, _problem, _get)
 
 
 def paths(weights: str) -> dict[str, Path]:
@@ -60,12 +43,7 @@ def paths(weights: str) -> dict[str, Path]:
     Raises:
         ConfigError: one of them is missing.
     """
-    from vpbench.check import unmet
-
-    found = needs(weights)
-    if error := unmet(found):
-        raise error
-    return {network: Path(need.where) for network, need in zip(FILES, found, strict=True)}
+    return dict(zip(FILES, weight_files.paths(needs(weights)), strict=True))
 
 
 def fingerprints(weights: str) -> dict[str, str]:
@@ -104,7 +82,7 @@ def load(weights: str) -> Networks:
         ("propainter-flow-completion", networks.completion),
         ("propainter", networks.generator),
     ):
-        state = _read(found[network])
+        state = weight_files.read(found[network], "ProPainter's release")
         _fill(module, converted(state) if network == "raft-things" else state, found[network])
     return networks
 
@@ -135,17 +113,10 @@ def _fill(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path
     module.load_state_dict(state, assign=True)
 
 
-def _read(path: Path) -> Mapping[str, torch.Tensor]:
-    import torch
-
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"{path}: cannot be read as tensors by name ({reason[:200]}); get it again.") from error
-    if not isinstance(state, Mapping) or not all(isinstance(name, str) and torch.is_tensor(tensor) for name, tensor in state.items()):
-        raise ConfigError(f"{path}: holds no tensors by name; expected {path.name} of ProPainter's release.")
-    return state
+def _get(network: str, file: File) -> str:
+    add = f"vpbench weights add {FILES[network]} --network {network} --trust"
+    how = f"vpbench weights get {network}" if file.sha256 else f"download {file.urls[0]}, then {add}"
+    return f"{how}; or model.weights=FOLDER with {', '.join(FILES.values())}"
 
 
 def _problem(path: Path) -> str:

@@ -32,7 +32,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.baselines.cococo import tiny
 from tests.baselines.cococo.live import Live
-from tests.speed.videopainter import GB, difference, run
+from tests.speed.videopainter import GB, difference, in_turn
 from vpbench.baselines.cococo.networks import SMALL
 from vpbench.baselines.cococo.sampling import sample, spans
 from vpbench.baselines.cococo.unet import attach
@@ -67,12 +67,8 @@ def main() -> None:
             return
         settings = prepare(folder, options)
         print(json.dumps(settings), f"{torch.get_num_threads()} threads, torch {torch.__version__}", flush=True)
-        ours, theirs = [], []
         mine = shlex.join([sys.executable, "-m", "tests.speed.cococo", "--once", "--folder"])
-        for _ in range(options.repeats):
-            ours.append(run(mine, folder))
-            if options.other:
-                theirs.append(run(options.other, folder))
+        ours, theirs = in_turn(mine, options.other, folder, options.repeats)
         report(ours, theirs, settings["steps"])
         if theirs:
             ratio = statistics.median(b["seconds"] / a["seconds"] for a, b in zip(ours, theirs, strict=True))

@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 
 from tests.baselines.propainter import recipe
-from tests.speed.videopainter import GB, run
+from tests.speed.videopainter import GB, in_turn
 from vpbench.baselines.propainter import steps
 from vpbench.baselines.propainter.model import ProPainter
 from vpbench.clip import MaskedClip
@@ -65,12 +65,8 @@ def main() -> None:
         if options.memory:
             memory(folder, settings)
             return
-        ours, theirs = [], []
         mine = shlex.join([sys.executable, "-m", "tests.speed.propainter", "--once", "--folder"])
-        for _ in range(options.repeats):
-            ours.append(run(mine, folder))
-            if options.other:
-                theirs.append(run(options.other, folder))
+        ours, theirs = in_turn(mine, options.other, folder, options.repeats)
         report(ours, theirs)
         if theirs:
             ratio = statistics.median(b["seconds"] / a["seconds"] for a, b in zip(ours, theirs, strict=True))

@@ -64,12 +64,8 @@ def main() -> None:
         settings = prepare(folder, options)
         what = f"{options.size}, {settings['frames']} frames, {settings['steps']} steps, {settings['precision']}, {options.device}"
         print(f"{what}, {torch.get_num_threads()} threads, torch {torch.__version__}", flush=True)
-        ours, theirs = [], []
         mine = shlex.join([sys.executable, "-m", "tests.speed.videopainter", *sys.argv[1:], "--once", "--folder"])
-        for _ in range(options.repeats):
-            ours.append(run(mine, folder))
-            if options.other:
-                theirs.append(run(options.other, folder))
+        ours, theirs = in_turn(mine, options.other, folder, options.repeats)
         report(ours, theirs, settings, difference(folder) if options.other else None)
 
 
@@ -161,6 +157,16 @@ def clip(model: LatentBlend, folder: Path) -> tuple[Any, dict[str, dict[str, Any
     found: dict[str, dict[str, Any]] = dict(stages.record())
     found["clip"] = {"seconds": taken, "peak_memory_bytes": max(stage["peak_memory_bytes"] for stage in found.values())}
     return latents.float().cpu().numpy(), found
+
+
+def in_turn(mine: str, other: str, folder: Path, repeats: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What our command and another one, where there is any, print about themselves, started one after the other ``repeats`` times."""
+    ours, theirs = [], []
+    for _ in range(repeats):
+        ours.append(run(mine, folder))
+        if other:
+            theirs.append(run(other, folder))
+    return ours, theirs
 
 
 def run(command: str, folder: Path) -> dict[str, Any]:
