@@ -157,3 +157,16 @@ def test_the_examples_of_the_help_run(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_process_has_the_exit_status() -> None:
     done = subprocess.run([sys.executable, "-m", "vpbench", "check", "model=wan_vace"], capture_output=True, text=True, timeout=60)
     assert done.returncode == check_module.MISSING, done.stderr
+
+
+def test_a_sweep_is_checked_option_by_option(capsys: pytest.CaptureFixture[str]) -> None:
+    swept = ["model=telea,navier_stokes", "protocol=pixels,standard", "benchmark=demo", "seed=0,1"]
+    assert main(["check", *swept]) == 0
+    verdicts = [line for line in capsys.readouterr().out.splitlines() if line.startswith("check:")]
+    assert [line.split(";")[0].removeprefix("check: ok  ").split(":")[0] for line in verdicts] == [
+        "telea needs nothing besides vpbench",
+        "navier_stokes needs nothing besides vpbench",
+        "protocol pixels",
+        "protocol standard",
+        "demo",
+    ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import re
 import sys
@@ -285,14 +286,11 @@ def _command(options: argparse.Namespace) -> int:
         return _say(*check_folder(overrides, options.config_dir, Path(settings.pop("outputs")).expanduser(), settings))
     if not groups & {"model", "benchmark", "experiment", "protocol"}:
         raise ConfigError(USES)
+    choices = _choices(overrides, options.config_dir)
     parts: list[Callable[[], int]] = []
-    for one in _swept(overrides, options.config_dir, "model") if groups & {"model", "experiment"} else ():
-        parts.append(functools.partial(_model, one, options.config_dir))
-    for one in _swept(overrides, options.config_dir, "protocol") if groups & {"protocol", "experiment"} else ():
-        parts.append(lambda one=one: _say(*check_protocol(one, options.config_dir)))  # type: ignore[misc]
-    if groups & {"benchmark", "experiment"}:
-        first = next(iter(_swept(overrides, options.config_dir, "model"))) if groups & {"model", "experiment"} else overrides
-        parts.append(lambda: _say(*check_benchmark(first, options.config_dir)))
+    for group, part in (("model", _model), ("protocol", _protocol), ("benchmark", _data)):
+        if groups & {group, "experiment"}:
+            parts += [functools.partial(part, job, options.config_dir) for job in _jobs(choices, group)]
     return max(_tried(part) for part in parts) if len(parts) > 1 else parts[0]()
 
 
@@ -303,6 +301,14 @@ def _tried(part: Callable[[], int]) -> int:
     except VpbenchError as error:
         sys.stderr.write(f"vpbench: {error}\n")
         return USAGE
+
+
+def _protocol(overrides: Sequence[str], config_dir: Path | None) -> int:
+    return _say(*check_protocol(overrides, config_dir))
+
+
+def _data(overrides: Sequence[str], config_dir: Path | None) -> int:
+    return _say(*check_benchmark(overrides, config_dir))
 
 
 def _model(overrides: Sequence[str], config_dir: Path | None) -> int:
@@ -335,23 +341,31 @@ def _say(what: str, found: Sequence[Finding]) -> int:
     return OK if all(one.note for one in found) else MISSING
 
 
-def _swept(overrides: Sequence[str], config_dir: Path | None, group: str) -> list[list[str]]:
-    """The overrides for each option of a group: those that are named, or those over which an experiment sweeps."""
+def _choices(overrides: Sequence[str], config_dir: Path | None) -> list[list[str]]:
+    """For each override, and for what an experiment sweeps over besides, the overrides that the jobs of a sweep get of it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     from vpbench.app import explain
 
-    others = [override for override in overrides if override.partition("=")[0] != group]
-    names = next((override.partition("=")[2] for override in overrides if override.partition("=")[0] == group), "")
-    if not names and len(others) == len(overrides):
-        plain = [o for o in overrides if o.partition("=")[0] in ("experiment", "benchmark", "protocol", "model") and "," not in o]
-        try:
-            config = _composed(plain, config_dir, hydra=True)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(explain(error, overrides)) from error
-        names = str(OmegaConf.select(config, f"hydra.sweeper.params.{group}") or "")
-    if not names or names[:1] in "'\"[{":
-        return [list(overrides)]
-    return [[*others, f"{group}={name.strip()}"] for name in names.split(",")]
+    def options(word: str) -> list[str]:
+        override = parser.parse_override(word)
+        return [f"{word.partition('=')[0]}={one}" for one in override.sweep_string_iterator()] if override.is_sweep_override() else [word]
+
+    parser = OverridesParser.create()
+    try:
+        choices = [options(word) for word in overrides]
+        if any(word.startswith("experiment=") for word in overrides):
+            given = {word.partition("=")[0] for word in overrides}
+            config = _composed([one[0] for one in choices], config_dir, hydra=True)
+            choices += [options(f"{key}={value}") for key, value in (config.hydra.sweeper.params or {}).items() if key not in given]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, overrides)) from error
+    return choices
+
+
+def _jobs(choices: Sequence[Sequence[str]], group: str) -> list[list[str]]:
+    """The overrides of the jobs of a sweep that differ in a group of the configuration."""
+    of = [one if re.split("[=./]", one[0].lstrip("+~"), maxsplit=1)[0] == group else one[:1] for one in choices]
+    return [list(job) for job in itertools.product(*of)]

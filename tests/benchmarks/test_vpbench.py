@@ -26,10 +26,10 @@ def labels(count: int = FRAMES) -> np.ndarray:
     return map_
 
 
-def add_clip(root: Path, path: str, map_: np.ndarray) -> None:
+def add_clip(root: Path, path: str, map_: np.ndarray, fps: int = 25) -> None:
     stem = path.split(".")[0]
     folder, source = (stem[:-3], "videovo") if ".0.mp4" in path else (stem[:9], "pexels")
-    write_video(root / ("videovo/raw_video" if source == "videovo" else "pexels/pexels/raw_video") / folder / path, frames(FRAMES), fps=25)
+    write_video(root / ("videovo/raw_video" if source == "videovo" else "pexels/pexels/raw_video") / folder / path, frames(FRAMES), fps=fps)
     masks = root / "video_inpainting" / source / stem
     masks.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(masks / "all_masks.npz", map_)

@@ -96,11 +96,15 @@ STAND_IN = {
 }
 
 
+def stand_in(folder: Path) -> Path:
+    """Write what stands for a checkout and its weights."""
+    checkout(folder / "sat/CogVideoX-2b-sat", {name.split("|")[0]: "x" for name in WEIGHTS})
+    return checkout(folder, STAND_IN)
+
+
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
-    folder = checkout(tmp_path / "DiTCtrl", STAND_IN)
-    checkout(folder / "sat/CogVideoX-2b-sat", {name.split("|")[0]: "x" for name in WEIGHTS})
-    return folder
+    return stand_in(tmp_path / "DiTCtrl")
 
 
 @pytest.fixture

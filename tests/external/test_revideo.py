@@ -91,9 +91,14 @@ STAND_IN = {
 }
 
 
+def stand_in(folder: Path) -> Path:
+    """Write what stands for a checkout and its weights."""
+    return checkout(folder, STAND_IN)
+
+
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
-    return checkout(tmp_path / "ReVideo", STAND_IN)
+    return stand_in(tmp_path / "ReVideo")
 
 
 @pytest.fixture

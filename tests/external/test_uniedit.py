@@ -129,15 +129,20 @@ STAND_IN = {
 }
 
 
-@pytest.fixture
-def code(tmp_path: Path) -> Path:
+def stand_in(folder: Path) -> Path:
+    """Write what stands for a checkout and its weights."""
     import torch
 
-    folder = checkout(tmp_path / "UniEdit", STAND_IN)
+    checkout(folder, STAND_IN)
     checkout(folder / "stable-diffusion-v1-4", {name.split("|")[0]: "{}" for name in SD})
     (folder / "LaVie").mkdir()
     torch.save({"ema": {"weight": torch.full((1,), 3.0)}}, folder / "LaVie/lavie_base.pt")
     return folder
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    return stand_in(tmp_path / "UniEdit")
 
 
 @pytest.fixture

@@ -3,34 +3,17 @@
 import pandas as pd
 import pytest
 
-from tests.baselines.diffusion import tiny
 from tests.benchmarks.test_vpbench import PEXELS, add_clip, labels, listed
 from vpbench.cli import main
 
 pytest.importorskip("diffusers")
-from tests.baselines.diffusion.tiny_images import flux_fill
-from tests.baselines.diffusion.tiny_wan import wan_vace
+from tests.baselines.diffusion import hub
 
 MODELS = ("videopainter", "cog_inp", "latent_blend", "wan_vace")
 
 
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    """A cache of the hub with one small copy of everything that the configurations name."""
-    root = tmp_path_factory.mktemp("hub")
-
-    def copy(name):
-        return root / f"models--{name.replace('/', '--')}" / "snapshots" / "1"
-
-    tiny.write_backbone(copy("zai-org/CogVideoX-5b-I2V"))
-    tiny.write_branch(copy("TencentARC/VideoPainter") / "checkpoints" / "branch")
-    flux_fill(copy("black-forest-labs/FLUX.1-Fill-dev"))
-    wan_vace(copy("Wan-AI/Wan2.1-VACE-1.3B-diffusers"))
-    return root
-
-
-def test_one_command_makes_and_scores_all_models_on_both_splits(hub, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_CACHE", str(hub))
+def test_one_command_makes_and_scores_all_models_on_both_splits(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(hub.write(tmp_path / "hub")))
     data = tmp_path / "data"
     add_clip(data, PEXELS, labels())
     listed(data, f"{PEXELS},4,0,6,25,a beach,sand\n", "inpaint")
