@@ -46,6 +46,8 @@ def run_job(config: DictConfig) -> None:
 
     outcome: dict[str, Any] = {"status": "ok", "run": None, "failed": {}, "absent": {}, "message": ""}
     try:
+        with contextlib.suppress(FileNotFoundError):  # on a cluster's machine that has no such folder
+            os.chdir(HydraConfig.get().runtime.cwd)  # workers of a cluster start elsewhere; paths are meant from where the user is
         plain = resolved(config)
         try:
             run = Run(plain)
@@ -118,6 +120,11 @@ class Tables(Callback):
         """After a single run."""
         self._finish([Path(config.hydra.run.dir)], None)
 
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Before a sweep: jobs that other machines start leave their outcome where this process looks for it."""
+        if not config.hydra.launcher._target_.endswith(".BasicLauncher"):
+            config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).absolute())
+
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """After a sweep, whichever launcher ran it."""
         sweep = Path(config.hydra.sweep.dir)
@@ -130,6 +137,8 @@ class Tables(Callback):
         global _exit_status
         outcomes = [self._outcome(job) for job in jobs]
         _exit_status = worst(outcomes)
+        if not jobs:
+            print("vpbench: no job left anything in this sweep's folder; do all machines see the same disk under out=?", file=sys.stderr)
         try:
             show(jobs, outcomes, leaderboard)
         except VpbenchError as error:

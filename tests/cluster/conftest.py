@@ -1,11 +1,13 @@
-"""A real Slurm on one node: munge, controller and node daemon from Debian's packages, started for these tests and ended after them."""
+"""A real Slurm on one node (munge, controller and node daemon from Debian's packages) and a real Ray, started for these tests and ended after them."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +80,26 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             daemon.terminate()
         for daemon in daemons:
             daemon.wait(30)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def ray() -> Iterator[dict[str, str]]:
+    """The environment in which ``hydra/launcher=ray_cluster`` finds a cluster of two cores."""
+    if importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is None:
+        missing("ray", "hydra-ray-launcher is not installed (pip install -e '.[ray]')")
+    root = Path(f"/tmp/vpbench-ray-{os.getpid()}")  # short, for the same reason
+    port = free_port()
+    environment = {**os.environ, "RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+    start = ["ray", "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={root}"]
+    program = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+    head = subprocess.Popen([*program, *start[1:]], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait(lambda: "Active" in said([*program, "status"], environment), "Ray")
+        yield environment
+    finally:
+        head.terminate()
+        head.wait(60)
         shutil.rmtree(root, ignore_errors=True)
 
 

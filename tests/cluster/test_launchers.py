@@ -1,7 +1,11 @@
-"""Sweeps over shards, launched by joblib and by a real Slurm: the tables are those of one process, to the last byte."""
+"""Sweeps over shards, launched by joblib, by a real Slurm and by a real Ray: the tables are those of one process, to the last byte."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +101,25 @@ def test_shards_on_slurm_with_a_job_that_is_killed_and_queued_again(place: Path,
     assert tables(place, "slurm") == local
     again = said(["scontrol", "show", "job", killed], slurm)
     assert "Restarts=1" in again, again
+
+
+def test_shards_on_ray_with_a_worker_that_is_killed(place: Path, local: dict[str, bytes], ray: dict[str, str]) -> None:
+    process = sweep(
+        place,
+        *("out=ray", "shard=0,1,2", "num_shards=3", "hydra/launcher=ray_cluster"),
+        *("hydra.launcher.ray.remote.num_cpus=1", "hydra.launcher.ray.remote.num_gpus=0"),
+        environment=ray,
+    )
+    records = place / "ray" / "demo"
+    at_work: list[int] = []
+
+    def second() -> bool:
+        with contextlib.suppress(OSError, ValueError):  # a claim that is being written or taken back
+            at_work[:] = [json.loads(path.read_bytes())["pid"] for path in records.glob("*/clips/*.claim")]
+        assert process.poll() is None, process.communicate()
+        return bool(at_work) and len(list(records.glob("*/clips/*.json"))) >= 2
+
+    wait(second, "the second clip", 300)
+    os.kill(at_work[0], signal.SIGKILL)
+    finished(process)
+    assert tables(place, "ray") == local
