@@ -79,7 +79,7 @@ class Outputs:
         if missing := [handle.name for handle in chosen if handle.name not in matched.of]:
             spare = f"; without a clip: {outputs.listed(extra)}" if extra else ""
             problems.append(
-                f"no output for {len(missing)} of {len(chosen)} clips: {outputs.listed(missing)} (looked for '{matched.pattern}'{spare})"
+                f"no output for {len(missing)} of {len(chosen)} clips: {', '.join(missing)} (looked for '{matched.pattern}'{spare})"
             )
             if there := [handle.name for handle in chosen if handle.name in matched.of]:
                 problems.append(f"to score those that are there alone: 'clips=[{','.join(there)}]'")

@@ -17,6 +17,7 @@ import pytest
 
 from vpbench.app import per_job, progress_lines
 from vpbench.cli import main
+from vpbench.configuration import open_key
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -224,3 +225,15 @@ def test_a_key_that_one_model_of_a_sweep_lacks_is_said_with_the_model(toys: Path
     said = capsys.readouterr()
     assert "blank: model.radius_px: 'radius_px' is unknown." in said.out + said.err
     assert "docs/extending.md" in said.out + said.err
+
+
+def test_variables_of_a_program_need_no_plus() -> None:
+    given = ["model.env={A: 0}", "model.env.B=1", "model.environment=2", "model.kwargs.x=1", "out=model.env.x"]
+    expected = ["++model.env={A: 0}", "++model.env.B=1", "model.environment=2", "++model.kwargs.x=1", "out=model.env.x"]
+    assert [open_key(one) for one in given] == expected
+
+
+def test_what_failed_says_of_which_model_and_protocol(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["model=command", "model.argv=['false']", "model.env={A: 0}", "model.env.B=1", "benchmark=demo", "limit=1", "protocol=pixels"]
+    assert main(["run", *asked, f"out={tmp_path}"]) == 1
+    assert "(command under pixels): 1 of 8 clips failed" in capsys.readouterr().out

@@ -427,3 +427,37 @@ def test_the_record_of_a_clip_says_what_it_was_made_of(score: Callable[..., Resu
     record = json.loads((score().folder / "clips/a.json").read_text())
     assert record["status"] == "ok"
     assert "notes" not in record
+
+
+@pytest.mark.parametrize("first", [0, 1, 100])
+def test_a_picture_that_is_missing_in_the_middle_leaves_the_others_in_their_places(tmp_path: Path, first: int) -> None:
+    pictures(tmp_path / "a", toy_clip("a").frames)
+    names = sorted((tmp_path / "a").iterdir(), key=lambda path: int(path.stem), reverse=True)
+    for path in names:
+        path.rename(path.with_name(f"{int(path.stem) + first:05d}.png"))
+    count = len(names)
+    (tmp_path / "a" / f"{first + 2:05d}.png").unlink()
+    (output,) = listing(tmp_path)
+    header = output.header()
+    assert header.gaps == (2,)
+    chosen = choose(header, count, 8, "present")
+    assert (chosen.indices, chosen.present) == (tuple(range(count - 1)), tuple(t for t in range(count) if t != 2))
+    for rule in (None, "repeat_last", "cut"):
+        with pytest.raises(DataError, match=r"without number 2, counted|lacks number 2 of its pictures"):
+            choose(header, count, 8, rule)
+    assert choose(header, count - 1, 8, None).present == tuple(range(count - 1)), "every picture of a clip that is numbered in steps"
+
+
+def test_a_sweep_flag_may_stand_anywhere_and_a_pattern_needs_no_quotes(
+    outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for clip in list(outputs.iterdir()):
+        clip.rename(outputs / f"{clip.stem}_made{clip.suffix}")
+    given = [str(outputs), "benchmark=demo", "limit=1", f"out={tmp_path / 'runs'}"]
+    for line in ([*given, "-m", "protocol=pixels"], [*given, "protocol=pixels", "pattern={clip}_other"]):
+        assert main(["score", *line]) == 2
+    said = capsys.readouterr()
+    assert "no output for 1 of 1 clips" in said.out
+    assert "looked for '{clip}_other'" in said.out
+    assert main(["check", "benchmark=demo", f"outputs={outputs}", "limit=1", "pattern='{clip}_made'"]) == 1
+    assert "no output named 'garage-pan_made'" in capsys.readouterr().out

@@ -28,7 +28,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vpbench.configuration import RunConfig, resolved, unknown_name
+from vpbench.configuration import RunConfig, open_key, resolved, unknown_name
 from vpbench.errors import ConfigError, DataError, VpbenchError
 from vpbench.plugins import register_resolver
 from vpbench.storage import read_json, write_json
@@ -49,6 +49,9 @@ def run_job(config: DictConfig) -> None:
         with contextlib.suppress(FileNotFoundError):  # on a cluster's machine that has no such folder
             os.chdir(HydraConfig.get().runtime.cwd)  # workers of a cluster start elsewhere; paths are meant from where the user is
         plain = resolved(config)
+        outcome["of"] = (
+            f"{plain['model'].get('name') or plain['model'].get('target', 'model')} under {plain['protocol'].get('name', 'protocol')}"
+        )
         try:
             run = Run(plain)
         except DataError as error:  # the benchmark's folders and lists, named by the configuration; no clip was read
@@ -181,7 +184,7 @@ def show(jobs: Sequence[Path], outcomes: Sequence[dict[str, Any]], leaderboard: 
     for job, outcome in zip(jobs, outcomes, strict=True):
         if outcome["status"] == "ok":
             continue
-        lines = [f"FAILED {outcome['run'] or job}: {outcome['message']}"]
+        lines = [f"FAILED {outcome['run'] or job} ({outcome.get('of', 'nothing composed')}): {outcome['message']}"]
         lines += [f"  {clip}: {reason}" for clip, reason in sorted(outcome["failed"].items())]
         lines += [f"  log: {log_file}" for log_file in sorted(job.glob("*.log"))]
         if outcome["failed"]:
@@ -205,8 +208,10 @@ def main(arguments: Sequence[str]) -> int:
     ConfigStore.instance().store(name="schema", node=RunConfig)
     wrapped = hydra.main(version_base="1.3", config_path="pkg://vpbench.conf", config_name="config")(run_job)
     saved_arguments, saved_debug = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    # a custom model's arguments are its own: no key of them can be known beforehand, so none needs Hydra's "+"
-    sys.argv = ["vpbench run", *(re.sub(r"^model\.kwargs\.", "++model.kwargs.", argument) for argument in per_job(arguments))]
+    # Hydra's parser wants its flag before or after all overrides, not among them
+    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    arguments = [*flags[:1], *(argument for argument in arguments if argument not in flags)]
+    sys.argv = ["vpbench run", *map(open_key, per_job(arguments))]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # composition errors come to us as exceptions, and we print them
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -251,7 +251,7 @@ def _composed(overrides: Sequence[str], config_dir: Path | None, hydra: bool = F
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
 
-    from vpbench.configuration import RunConfig
+    from vpbench.configuration import RunConfig, open_key
     from vpbench.plugins import config_packages, register_resolver
 
     if config_dir is not None:
@@ -264,16 +264,14 @@ def _composed(overrides: Sequence[str], config_dir: Path | None, hydra: bool = F
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module(config_module="vpbench.conf", version_base="1.3"):
-            # as in vpbench run: no key of a custom model's arguments can be known beforehand
-            plain = [re.sub(r"^model\.kwargs\.", "++model.kwargs.", override) for override in overrides]
-            return compose("config", plain, return_hydra_config=hydra)
+            return compose("config", [open_key(override) for override in overrides], return_hydra_config=hydra)
     finally:
         GlobalHydra.instance().clear()
 
 
 def _command(options: argparse.Namespace) -> int:
     given: list[str] = options.overrides
-    settings = {key: value for key, _, value in (word.partition("=") for word in given) if key in OF_OUTPUTS}
+    settings = {key: value.strip("'\"") for key, _, value in (word.partition("=") for word in given) if key in OF_OUTPUTS}
     overrides = [word for word in given if word.partition("=")[0] not in OF_OUTPUTS]
     groups = {word.partition("=")[0] for word in overrides}
     if ENVIRONMENT in given:

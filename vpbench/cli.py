@@ -98,6 +98,8 @@ def _score(given: list[str]) -> int:
     if not given or {"-h", "--help"} & set(given):
         print(SCORE_HELP, end="")
         return 0 if given else 2
+    flags = [word for word in given if word in ("-m", "--multirun")]
+    given = [word for word in given if word not in flags]
     folders = list(itertools.takewhile(lambda word: Path(word).is_dir() or not ("=" in word or word.startswith("-")), given))
     if not folders or not all(Path(folder).is_dir() for folder in folders):
         wrong = next((folder for folder in folders if not Path(folder).is_dir()), given[0])
@@ -106,9 +108,15 @@ def _score(given: list[str]) -> int:
     from vpbench import app
 
     quoted = ",".join("'" + folder.replace("'", "\\'") + "'" for folder in folders)
-    rest = [f"model.{word}" if word.partition("=")[0] in SCORE_KEYS else word for word in given[len(folders) :]]
-    several = ["-m"] if len(folders) > 1 else []
+    rest = [f"model.{_plain(word)}" if word.partition("=")[0] in SCORE_KEYS else word for word in given[len(folders) :]]
+    several = ["-m"] if flags or len(folders) > 1 else []
     return app.main([*several, "model=outputs", f"model.folder={quoted}", *rest])
+
+
+def _plain(word: str) -> str:
+    """A pattern as people write it, in the quotes that Hydra wants around braces."""
+    key, _, value = word.partition("=")
+    return f"{key}='{value}'" if key == "pattern" and value[:1] not in ("'", '"') and value != "null" else word
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -62,6 +62,11 @@ class RunConfig:
     leaderboard: str | None = "${out}/leaderboard"
 
 
+def open_key(override: str) -> str:
+    """An override as Hydra takes it: a custom model's arguments and a program's variables have keys of their own, and need no ``+``."""
+    return re.sub(r"^model\.(?=kwargs\.|env[.=])", "++model.", override)
+
+
 def unknown_name(what: str, given: str, known: Collection[str]) -> ConfigError:
     """The error for a name that does not exist: suggests the nearest one and lists all."""
     near = difflib.get_close_matches(given, list(known), n=1)

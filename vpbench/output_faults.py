@@ -44,6 +44,7 @@ REMEDY = {
     "frozen": "Look for frames that were written twice, and for a model that ran on fewer frames",
     "ground truth copied": "The model saw what it had to invent: give it frames with a blanked hole, and paste only the background",
     "lossy": "Write PNG, FFV1 (bgr0) or H.264 RGB at qp 0; scored as it is, the row is marked as lossy",
+    "was lossy": "Write the model's own pixels; scored as it is, the row is not marked, for these files lose nothing themselves",
 }
 
 
@@ -151,10 +152,11 @@ def judge(clip: Clip, output: Frames, lossy: str = "", resized: bool = False) ->
     if inverted := _inverted(small, thin, outside):
         find("inverted masks", inverted)
         return Judged(tuple(found))
-    black = _black(small, thin)
+    black, whole = _black(small, thin), np.asarray((thin <= BLACK).all(axis=(1, 2, 3)))
     good = ~black
     if black.any():
-        find("black", f"{_ranges(black)} (brightness {thin[black].mean():.1f}, the clip's {small.frames[black].mean():.1f})")
+        where = "" if whole[black].all() else "the hole or the background in "
+        find("black", f"{where}{_ranges(black)} (brightness {thin[black].mean():.1f}, the clip's {small.frames[black].mean():.1f})")
     if not np.isfinite(outside[good]).any():
         return Judged(tuple(found))
     own = float(np.nanmean(outside[good]))
@@ -172,7 +174,11 @@ def judge(clip: Clip, output: Frames, lossy: str = "", resized: bool = False) ->
     mean, changed = float(np.nanmean(outside[good])), _changed(output, clip, good)
     trace = f"the file is {lossy}" if lossy else "" if resized else _trace(output, clip, good, changed)
     if trace:
-        find("lossy re-encoding", f"{trace}; {changed:.0%} of the background differ, by {mean:.1f} on average", "lossy")
+        find(
+            "lossy re-encoding",
+            f"{trace}; {changed:.0%} of the background differ, by {mean:.1f} on average",
+            "lossy" if lossy else "was lossy",
+        )
     if copied := _copied(clip, output, good):
         if clip.has_truth:
             find("ground truth copied", copied)

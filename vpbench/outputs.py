@@ -62,6 +62,7 @@ class Header:
         fps: what the file states; 0 where it states none, as a folder of pictures does.
         coding: codec and pixel format, or the pictures' formats: ``h264 yuv420p``, ``jpeg pictures``.
         lossless: whether the pixels that were written are those that are read.
+        gaps: the frames that a folder of numbered pictures lacks between its first and its last.
     """
 
     frames: int
@@ -70,6 +71,7 @@ class Header:
     fps: float
     coding: str
     lossless: bool
+    gaps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ class Output:
         if self.pictures:
             height, width, _ = read_picture(self.pictures[0]).shape
             lossy = sorted({kind for picture in self.pictures if (kind := _lossy_picture(picture))})
-            return Header(len(self.pictures), width, height, 0.0, f"{', '.join(lossy) or 'lossless'} pictures", not lossy)
+            return Header(
+                len(self.pictures), width, height, 0.0, f"{', '.join(lossy) or 'lossless'} pictures", not lossy, _gaps(self.pictures)
+            )
         info = probe(self.path)
         coding, lossless = _coding(self.path)
         return Header(info.frames, info.width, info.height, info.fps, coding, lossless)
@@ -213,13 +217,13 @@ def choose(header: Header, frames: int, fps: float, rule: str | None) -> Choice:
         DataError: the rule does not allow what was found.
     """
     count, all_of_them = header.frames, tuple(range(frames))
+    gaps = header.gaps if count + len(header.gaps) == frames else ()
     other_rate = header.fps > 0 and abs(header.fps - fps) > SAME_RATE * fps
     if rule is None or rule == "by_index":
         if count != frames:
             allowed = "cut, by_time" if count > frames else "present, repeat_last, by_time"
-            raise DataError(
-                f"has {count} frames, the clip {frames}. Write every frame of the clip, or say what to do with them: frames={allowed}"
-            )
+            held = f"{count} frames" + (f" (without number {listed(map(str, gaps))}, counted from 0)" if gaps else "")
+            raise DataError(f"has {held}, the clip {frames}. Write every frame of the clip, or say what to do with them: frames={allowed}")
         if other_rate and rule is None:
             raise DataError(
                 f"states {header.fps:g} frames per second, the clip has {fps:g}. If they are the same frames, say so: frames=by_index"
@@ -241,7 +245,11 @@ def choose(header: Header, frames: int, fps: float, rule: str | None) -> Choice:
     if count == frames:
         return Choice(all_of_them, all_of_them)
     if rule == "present":
-        return Choice(tuple(range(count)), tuple(range(count)))
+        return Choice(tuple(range(count)), tuple(t for t in range(count + len(gaps)) if t not in gaps))
+    if gaps:
+        raise DataError(
+            f"lacks number {listed(map(str, gaps))} of its pictures, counted from 0, not the last ones; frames=present scores the others"
+        )
     if rule == "repeat_last":
         return Choice(tuple(min(i, count - 1) for i in all_of_them), all_of_them, (f"frames repeated: the last of {count} up to {frames}",))
     raise DataError(f"has {count} frames, the clip {frames}; frames=cut does not make more of them (frames=present, repeat_last)")
@@ -323,10 +331,19 @@ def _named(name: str, pattern: str, clips: Sequence[str]) -> str:
     return next((clip for clip in clips if pattern.replace(CLIP, clip) == name), "")
 
 
+def _gaps(pictures: Sequence[Path]) -> tuple[int, ...]:
+    """The places between the first and the last of numbered pictures that have none; nothing where names are not numbers that count up."""
+    numbers = [int(picture.stem) for picture in pictures if picture.stem.isdecimal()]
+    if len(set(numbers)) < len(pictures):
+        return ()
+    there = {number - numbers[0] for number in numbers}
+    return tuple(place for place in range(max(there)) if place not in there) if max(there) < 2 * len(pictures) else ()
+
+
 def _coding(path: Path) -> tuple[str, bool]:
     import av
 
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         context = container.streams.video[0].codec_context
         codec, pixels = context.codec.canonical_name, str(context.pix_fmt)
         exact = codec in LOSSLESS or (codec == "h264" and _bypasses_transform(context.extradata or b""))
@@ -358,11 +375,13 @@ def _lossy_picture(path: Path) -> str:
     """The format of a picture that may have lost something; empty for one that has not."""
     from PIL import Image
 
+    from vpbench.video import FORMATS
+
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             kind = str(picture.format or "unknown").lower()
             compression = str(picture.info.get("compression", ""))
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # as in ``video.read_picture``
         raise DataError(f"{path}: cannot be decoded as a picture ({error}); it is truncated or of another format.") from error
     if kind == "webp":
         return "" if path.open("rb").read(16)[12:] == b"VP8L" else kind

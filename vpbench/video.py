@@ -23,6 +23,7 @@ from vpbench.errors import DataError
 from vpbench.storage import beside
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # of pictures, whatever their suffix: Pillow starts programs for some of the others
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")
 MASK_VIDEO_THRESHOLD = 127
 SPARSE = 4  # seeking pays when fewer than one frame in four is wanted
@@ -82,7 +83,7 @@ def _opened(path: Path) -> Any:
     if declared > size:
         raise DataError(f"{path}: is cut off: it declares {declared} bytes and has {size}. {REMEDY}")
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), metadata_errors="replace")  # texts of a damaged file need not be UTF-8
     except av.FFmpegError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror}). {REMEDY}") from error
     with container:
@@ -244,7 +245,7 @@ def read_picture(path: Path, mode: str = "RGB") -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             return np.asarray(ImageOps.exif_transpose(picture).convert(mode), np.uint8)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file.") from error

@@ -158,7 +158,7 @@ class Checkout(Command):
         else:
             missing = [f"{self.code / name}: no such file" for name in self.entries if not (self.code / name).is_file()]
         where = str(self.code) if self.code is not None and self.code.is_dir() else ""
-        get = f"git clone https://github.com/{self.repository}"
+        get = f"git clone https://github.com/{self.repository}, at the commit of docs/models"
         return [
             python,
             Need("code", str(self.code or "null"), where, tuple(missing), get=get, hashed=True),

@@ -88,7 +88,7 @@ class ReVideo(Checkout):
                 ("hubconf.py", "cotracker/predictor.py"),
                 size="its weights, cotracker2.pth in torch's hub cache, 0.2 GB",
                 licence="CC-BY-NC 4.0",
-                get="git clone https://github.com/facebookresearch/co-tracker DIR; name it: model.cotracker=DIR",
+                get="git clone https://github.com/facebookresearch/co-tracker DIR (commit: docs/models); name it: model.cotracker=DIR",
             ),
         ]
         super().__init__(

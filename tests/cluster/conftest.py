@@ -1,4 +1,4 @@
-"""A real Slurm on one node (munge, controller and node daemon from Debian's packages) and a real Ray, started for these tests and ended after them."""
+"""A real Slurm on one node (munge, controller and node daemon from Debian's packages) and a real Ray, started and ended here."""
 
 from __future__ import annotations
 
