@@ -1,11 +1,12 @@
 # make demo   sets everything up and prints the ranked table of the demo
 # make test   sets everything up and runs every test
+# make test-long   what takes too long for every change: 50 kills over one sweep
 # make leaderboards   runs the demo afresh and writes its submissions and tables into leaderboards/demo
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo leaderboards test lint types clean
+.PHONY: demo leaderboards test test-long lint types clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -18,6 +19,9 @@ leaderboards: $(VENV)/.installed
 
 test: $(VENV)/.installed-test lint types
 	$(BIN)/python -m pytest --cov=vpbench --cov=metrics --cov=baselines --cov-report=term:skip-covered --cov-fail-under=90
+
+test-long: $(VENV)/.installed-test
+	VPBENCH_KILLS=50 $(BIN)/python -m pytest --no-cov tests/test_faults.py
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
