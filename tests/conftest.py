@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from vpbench.running import Result, Run
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch on two threads is many times slower where something else uses the cores
+os.environ.setdefault("VPBENCH_TRUST", "tests")  # reports and explanations read the toy benchmarks of runs
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 

@@ -6,8 +6,8 @@ A YAML file with the keys of ``Rules``; those that ship lie in ``conf/gate``. Ev
 from __future__ import annotations
 
 import datetime
-import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -208,12 +208,12 @@ def _text(found: Any, where: str) -> str:
 def _tolerance(found: Any, where: str) -> tuple[float, float]:
     """The absolute and the relative tolerance; one of them is 0."""
     if isinstance(found, str) and (share := re.fullmatch(r"(\d+\.?\d*|\.\d+) ?%", found.strip())):
-        return 0.0, float(share[1]) / 100
+        return 0.0, _number(float(share[1]), where) / 100
     return _number(found, where, ", or a share of the baseline's value such as 1%"), 0.0
 
 
 def _number(found: Any, where: str, alternative: str = "") -> float:
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found) or found < 0:
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= sys.float_info.max:
         raise ConfigError(f"{where}={found!r}: expected a number of at least 0, in the metric's unit{alternative}.")
     return float(found)
 

@@ -136,11 +136,15 @@ def check_manifest(path: Path, clip: str, masks: Masks) -> None:
     Raises:
         DataError: the manifest does not know the clip, or its masks were others.
     """
-    known = {str(entry["clip"]): entry for entry in read_json(path).get("clips", [])}
+    try:
+        known = {str(entry["clip"]): (str(entry["sha256"]), entry["coverage"]) for entry in read_json(path)["clips"]}
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: is no manifest of masks (expected clips, each with clip, sha256 and coverage). Make it again.") from error
     if clip not in known:
         raise DataError(f"{path}: does not list the clip {clip}; it belongs to another mask set.")
-    if known[clip]["sha256"] != mask_hash(masks):
+    stored, there = known[clip]
+    if stored != mask_hash(masks):
         raise DataError(
-            f"{path}: the masks of {clip} differ from the manifest (coverage {coverage(masks):.4f} here, {known[clip]['coverage']} there). "
+            f"{path}: the masks of {clip} differ from the manifest (coverage {coverage(masks):.4f} here, {there} there). "
             "Use the seed, motion and size that the manifest was made with."
         )

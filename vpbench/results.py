@@ -18,9 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.errors import DataError
+from vpbench.storage import parse_json
 
 SCHEMA = 3  # of summary.json
 SUBMISSIONS = "submissions"  # the folder of a leaderboard that holds summaries, one file each
+MOST_DIGITS = 15  # of a column: a float has no more
 AVERAGES = ("clips", "frame_means", "frames", "set")
 SAME = 1e-9  # relative: how far a stored value may be from the mean of its values per clip
 AGAIN = "Run the same `vpbench run` command again."
@@ -255,7 +257,7 @@ def read_contents(file: Path) -> list[dict[str, Any]]:
 
 def _parsed(file: Path) -> Any:
     try:
-        return json.loads(file.read_bytes(), parse_constant=_no_number)
+        return parse_json(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: cannot be read as JSON ({error}). {advice(file)}") from error
 
@@ -270,10 +272,6 @@ def said(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no JSON number")
-
-
 def _summary(found: Mapping[str, Any], file: Path) -> Summary:
     if found.get("schema") != SCHEMA:
         raise DataError(f"{file}: has schema {found.get('schema')!r}, this vpbench reads {SCHEMA}. {advice(file)}")
@@ -284,6 +282,8 @@ def _summary(found: Mapping[str, Any], file: Path) -> Summary:
         if list(clips) != sorted(set(clips)):
             raise ValueError("the clips' names are not sorted, or a name occurs twice")
         cells = tuple(_cell(column, len(clips)) for column in found["columns"])
+        if len({cell.column for cell in cells}) < len(cells):
+            raise ValueError("a column occurs twice")
         for cell, column in zip(cells, found["columns"], strict=True):
             if wrong := _contradiction(cell, column):
                 raise DataError(f"{file}: {wrong}: one of them was changed. {advice(file)}")
@@ -313,7 +313,7 @@ def _summary(found: Mapping[str, Any], file: Path) -> Summary:
                 )
             ),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{file}: is not a summary ({said(error)}). {advice(file)}") from error
 
 
@@ -364,6 +364,10 @@ def _cell(column: Mapping[str, Any], clips: int) -> Cell:
         vectors=int(column.get("vectors", 0)),
         dimensions=int(column.get("dimensions", 0)),
     )
+    if not 0 <= cell.digits <= MOST_DIGITS or not 0 < cell.scale < math.inf:
+        raise ValueError(f"{cell.column}: {cell.digits} digits of values times {cell.scale:g}")
+    if cell.absent and (value is not None or len(cell.clips) or len(cell.without)):
+        raise ValueError(f"{cell.column} has values, and is absent: {cell.absent}")
     if len(cell.clips) and cell.weights is not None and len(cell.weights) != len(cell.clips):
         raise ValueError(f"{cell.column}: a mean over frames without the frames of each clip")
     if not (np.isfinite(cell.frames) & (cell.frames >= 0)).all():

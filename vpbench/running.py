@@ -29,7 +29,18 @@ from vpbench.models import Model, implementation_version, notes_of
 from vpbench.prefetch import prefetched
 from vpbench.properties import properties
 from vpbench.scoring import ClipStore, Protocol, Scored, clip_store, measure_clip, write_scores
-from vpbench.storage import Claim, cannot_write, clear_leftovers, read_json, sha256_file, sha256_json, to_json, write_json, write_once
+from vpbench.storage import (
+    Claim,
+    cannot_write,
+    clear_leftovers,
+    read_manifest,
+    read_record,
+    sha256_file,
+    sha256_json,
+    to_json,
+    write_json,
+    write_once,
+)
 from vpbench.views import View
 
 RUN_SCHEMA = 1
@@ -194,7 +205,7 @@ class Run:
                 "provenance": provenance.collect(),
             },
         )
-        found = read_json(path).get("identity")
+        found = read_manifest(self.folder).get("identity")
         if to_json(found) != to_json(self.identity):
             raise StorageError(
                 f"{path}: this folder was made by another configuration ({_first_difference(found, self.identity)}). "
@@ -213,7 +224,7 @@ class Run:
         """The record of one clip; None when there is none or it is damaged."""
         path = self.record_path(clip)
         try:
-            return read_json(path) if path.exists() else None
+            return read_record(path) if path.exists() else None
         except StorageError:
             log.warning("%s is damaged; the clip is done again", path)
             return None

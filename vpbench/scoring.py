@@ -6,10 +6,11 @@ view and array id. Scores are derived from them in clip-name order, so that any 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -24,7 +25,7 @@ from vpbench.errors import ConfigError, StorageError
 from vpbench.measuring import Arrays, ClipMetric, ClipValue, Compute, Measure, Metric, Region, SetMetric, SetValue, frame_mean
 from vpbench.results import SCHEMA
 from vpbench.statistics import jackknife_error
-from vpbench.storage import cached_arrays, read_arrays, sha256_json, write_arrays, write_bytes, write_json
+from vpbench.storage import cached_arrays, check_unpacked, read_arrays, sha256_json, write_arrays, write_bytes, write_json
 from vpbench.views import View
 
 PREDICTION = "_prediction"  # the array that ties measures to the prediction they were made from
@@ -220,6 +221,7 @@ class ClipStore:
             return False
         try:
             with np.load(path, allow_pickle=False) as stored:
+                check_unpacked(stored.zip, path.stat().st_size)
                 if stored.zip.testzip() is not None:
                     return False
                 return "prediction" not in measure.reads or self._is_tied(stored.get(PREDICTION))
@@ -330,16 +332,20 @@ def write_scores(
                 if done[clip].has_truth or not column.metric.needs_truth:
                     sets[column.name][clip] = arrays[column.metric.measure.array_id]
             else:
-                values[column.name][clip] = column.clip(arrays[column.metric.measure.array_id], done[clip].has_truth)
-        curves = {
-            column.name: column.metric.frames(arrays[column.metric.measure.array_id])
-            for column in present
-            if isinstance(column.metric, ClipMetric) and values[column.name][clip].n
-        }
+                with _reducing(run, clip):
+                    values[column.name][clip] = column.clip(arrays[column.metric.measure.array_id], done[clip].has_truth)
+        with _reducing(run, clip):
+            curves = {
+                column.name: column.metric.frames(arrays[column.metric.measure.array_id])
+                for column in present
+                if isinstance(column.metric, ClipMetric) and values[column.name][clip].n
+            }
         longest = max(map(len, curves.values()), default=0)
         numbers = done[clip].present or range(longest)
         rows = ([numbers[t], *(c[t] if t < len(c) else math.nan for c in curves.values())] for t in range(longest))
-        write_bytes(folder / "frames" / f"{clip}.csv", _csv(["frame", *curves], rows))
+        with _reducing(run, clip):
+            frames = _csv(["frame", *curves], rows)
+        write_bytes(folder / "frames" / f"{clip}.csv", frames)
     lines = ([clip, *(values[name][clip].value for name in values)] for clip in sorted(done))
     write_bytes(folder / "clips.csv", _csv(["clip", *values], lines))
     columns = []
@@ -347,7 +353,8 @@ def write_scores(
         if column.name in gone:
             found = {**_of_clips(column, {}), "absent": gone[column.name], "weights": {}}
         elif isinstance(column.metric, SetMetric):
-            found = _of_set(column.metric, sets[column.name], sorted(done))
+            with _reducing(run, "*"):
+                found = _of_set(column.metric, sets[column.name], sorted(done))
         else:
             found = _of_clips(column, values[column.name])
         columns.append({**_description(column, view), **found})
@@ -371,6 +378,16 @@ def write_scores(
         },
     )
     return folder
+
+
+@contextlib.contextmanager
+def _reducing(run: Path, clip: str) -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"{run}/measures/*/{clip}.npz: hold arrays that no run writes ({error!r}). Delete them and run the same command again."
+        ) from error
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:

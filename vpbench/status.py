@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import statistics
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vpbench.errors import DataError, StorageError
-from vpbench.storage import holder_is_alive, is_hidden, read_json
+from vpbench.storage import holder_is_alive, is_hidden, read_json, read_manifest, read_record
 
 DONE, UNFINISHED = 0, 1
 
@@ -88,7 +89,7 @@ def standing(run: Path) -> Standing:
     Raises:
         StorageError: its ``run.json`` cannot be read.
     """
-    clips = read_json(run / "run.json").get("clips")
+    clips = read_manifest(run).get("clips")
     if not isinstance(clips, dict):
         raise StorageError(f"{run / 'run.json'}: names no clips; it is not what a run writes.")
     done, failed, running, missing, finished = [], {}, [], [], []
@@ -152,7 +153,7 @@ def _command(options: argparse.Namespace) -> int:
 
 def _record(path: Path) -> dict[str, Any]:
     try:
-        return read_json(path) if path.exists() else {}
+        return read_record(path) if path.exists() else {}
     except StorageError:  # damaged: the clip will be done again
         return {}
 
@@ -162,8 +163,9 @@ def _working(clip: str, claim: Path) -> Working | None:
         return None
     try:
         owner = read_json(claim)
-        return Working(clip, str(owner["host"]), int(owner["pid"]), max(0.0, time.time() - float(owner["since"])))
-    except (StorageError, OSError, KeyError, TypeError, ValueError):  # gone since, or being written
+        seconds = max(0.0, time.time() - float(owner["since"]))
+        return Working(clip, str(owner["host"]), int(owner["pid"]), seconds) if math.isfinite(seconds) else None
+    except (StorageError, OSError, KeyError, TypeError, ValueError, OverflowError):  # gone since, or being written
         return None
 
 

@@ -12,9 +12,11 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,16 @@ from numpy.typing import NDArray
 from vpbench.errors import StorageError
 
 HEARTBEAT_SECONDS = 5.0
+RECORD: dict[str, type | tuple[type, ...]] = {  # what values of a clip's record are, where it has them
+    **dict.fromkeys(("clip", "status", "error", "prediction"), str),
+    "properties": dict,
+    "present": list,
+    "notes": list,
+    "has_truth": bool,
+    "seconds": (int, float),
+}
+MOST_FRAMES = 10_000_000  # of a clip that a record may speak of
+LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # or a pair
 STALE_SECONDS = 60.0  # a claim without a heartbeat for this long belongs to a process that is gone
 
 
@@ -82,6 +94,23 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, to_json(value))
 
 
+def parse_json(data: bytes) -> Any:
+    """JSON as we write it: without nan and inf, and with texts that can be written again.
+
+    Raises:
+        ValueError: it is not that.
+        RecursionError: it is nested too deeply.
+    """
+    found = json.loads(data, parse_constant=_no_number)
+    if LONE_SURROGATE.search(data):
+        json.dumps(found, ensure_ascii=False).encode()  # raises UnicodeEncodeError unless each is one half of a pair
+    return found
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -89,12 +118,53 @@ def read_json(path: Path) -> dict[str, Any]:
         StorageError: not readable, not JSON, or not an object.
     """
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        value = parse_json(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise StorageError(f"{path}: cannot be read as JSON ({error}). Delete it and run the same command again.") from error
     if not isinstance(value, dict):
         raise StorageError(f"{path}: expected a JSON object, found a {type(value).__name__}. Delete it and run the same command again.")
     return value
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """Read the ``run.json`` of a run folder.
+
+    Raises:
+        StorageError: unreadable, or not what a run writes.
+    """
+    path = run / "run.json"
+    found = read_json(path)
+    parts = {key: found.get(key, {}) for key in ("config", "clips", "identity", "provenance")}
+    wrong = [key for key, part in parts.items() if not isinstance(part, dict)]
+    wrong += ["clips" for fingerprint in (parts["clips"] if not wrong else {}).values() if not isinstance(fingerprint, str)]
+    if wrong:
+        raise StorageError(f"{path}: {wrong[0]} is no object. It is not what a run writes; run the same command again.")
+    return found
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a run's record of a clip.
+
+    Raises:
+        StorageError: unreadable, or not what a run writes.
+    """
+    found = read_json(path)
+    for key, kind in RECORD.items():
+        if key in found and (not isinstance(found[key], kind) or (isinstance(found[key], bool) and kind is not bool)):
+            raise StorageError(f"{path}: {key} is {str(found[key])[:80]!r}, which no run writes. Run the same command again.")
+    frames, present = found.get("properties", {}).get("frames", 1), found.get("present", [0])
+    if (
+        found.get("clip") != path.stem
+        or not re.fullmatch(r"[0-9a-f]{64}", found.get("prediction", "0" * 64))
+        or "status" not in found
+        or (found.get("status") == "ok" and "has_truth" not in found)
+        or (found.get("status") == "failed" and "error" not in found)
+        or not (isinstance(frames, int) and 0 < frames < MOST_FRAMES)
+        or not all(isinstance(frame, int) for frame in present)
+        or ("present" in found and (not present or present != sorted({*present} & {*range(frames)})))
+    ):
+        raise StorageError(f"{path}: is not what a run writes of a clip. Run the same command again.")
+    return found
 
 
 def write_once(path: Path, value: Any) -> None:
@@ -129,9 +199,24 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            check_unpacked(stored.zip, path.stat().st_size)
+            found = {name: stored[name] for name in stored.files}
+        if other := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
+            raise ValueError(f"{other[0]} is no array")
+        return found
     except Exception as error:  # zipfile, numpy and the operating system raise a dozen unrelated types here
         raise StorageError(f"{path}: cannot be read as arrays ({error}). Delete it and run the same command again.") from error
+
+
+def check_unpacked(archive: zipfile.ZipFile, most: int) -> None:
+    """Refuse an archive that unpacks to more than ``most`` bytes. What we write is not compressed, so its own size is the most.
+
+    Raises:
+        ValueError: gives both sizes.
+    """
+    size = sum(part.file_size for part in archive.infolist())
+    if size > most:
+        raise ValueError(f"it unpacks to {size} bytes, expected at most {most}")
 
 
 def cached_arrays(path: Path, compute: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
@@ -223,7 +308,7 @@ def holder_is_alive(path: Path, mine: bool = False) -> bool:
         host, pid = owner["host"], int(owner["pid"])
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return age < 2.0  # being written this moment, or damaged
     if host == socket.gethostname():
         return (mine or pid != os.getpid()) and _process_exists(pid) and age < STALE_SECONDS
@@ -233,7 +318,7 @@ def holder_is_alive(path: Path, mine: bool = False) -> bool:
 def _process_exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

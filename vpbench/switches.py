@@ -6,6 +6,7 @@ installed; they count only when they give the very signature that the result car
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
@@ -24,7 +25,8 @@ from vpbench.errors import ConfigError, DataError, StorageError, VpbenchError
 from vpbench.measuring import Arrays, SetMetric
 from vpbench.results import Cell, Summary, Values, clip_mean
 from vpbench.scoring import LEAF_KEYS, ClipStore, Column, Protocol, clip_store, measure_clip
-from vpbench.storage import read_json
+from vpbench.storage import read_manifest, read_record
+from vpbench.trust import check_stored
 from vpbench.views import View
 
 Settings = dict[str, Any]
@@ -50,7 +52,7 @@ def run_facts(folder: Path | None) -> dict[str, Any]:
     Raises:
         StorageError: it cannot be read.
     """
-    return {} if folder is None else read_json(folder / "run.json")
+    return {} if folder is None else read_manifest(folder)
 
 
 def column_of(settings: Settings, name: str = "metric") -> Column:
@@ -169,25 +171,30 @@ class Workbench:
             UnmeasuredError: no known protocol of that name gives the column's signature.
         """
         problem = ""
-        for leaf in self._leaves():
+        for leaf, stored in self._leaves():
             try:
-                found = _settings(leaf, cell, self.summary.track) if leaf.get("name") == self.summary.protocol else None
+                if leaf.get("name") != self.summary.protocol:
+                    continue
+                if stored:
+                    check_stored((leaf.get("metrics") or {}).get(cell.metric), f"protocol.metrics.{cell.metric} in the run's records")
+                found = _settings(leaf, cell, self.summary.track)
                 if found is not None and column_of(found, cell.metric).signature(view_of(found)) == cell.signature:
                     return found
-            except VpbenchError as error:  # another version's protocol, or one whose package is gone: not the one we look for
-                problem = problem or f" ({str(error).splitlines()[0]})"
+            except (VpbenchError, AttributeError, LookupError, TypeError, ValueError) as error:
+                # damaged, another version's, or one whose package is gone: not the one we look for
+                problem = problem or f" ({next(iter(str(error).splitlines()), type(error).__name__)})"
         where = "in the run's records or installed" if self.folder is not None else "installed"
         raise UnmeasuredError(f"no protocol {self.summary.protocol} {where} gives {cell.signature}{problem}")
 
-    def _leaves(self) -> Iterator[Mapping[str, Any]]:
-        """Protocols that may be the summary's, the likeliest first."""
+    def _leaves(self) -> Iterator[tuple[Mapping[str, Any], bool]]:
+        """Protocols that may be the summary's, the likeliest first, and whether they were stored with the run, by whomever."""
         yield from self._likely
-        yield from self._records_of_hydra
+        yield from ((leaf, True) for leaf in self._records_of_hydra)
 
     @functools.cached_property
-    def _likely(self) -> list[Mapping[str, Any]]:
+    def _likely(self) -> list[tuple[Mapping[str, Any], bool]]:
         own = self.facts.get("config", {}).get("protocol")
-        return [*([own] if own else []), *_installed(self.summary.protocol)]
+        return [*([(own, True)] if own else []), *((leaf, False) for leaf in _installed(self.summary.protocol))]
 
     @functools.cached_property
     def _records_of_hydra(self) -> list[Mapping[str, Any]]:
@@ -203,7 +210,7 @@ class Workbench:
             raise UnmeasuredError(f"{self.summary.source.name} holds no arrays; name the run folder")
         if clip not in self._records:
             try:
-                self._records[clip] = read_json(self.folder / "clips" / f"{clip}.json")
+                self._records[clip] = read_record(self.folder / "clips" / f"{clip}.json")
             except StorageError as error:
                 raise UnmeasuredError(str(error)) from error
         return self._records[clip]
@@ -220,11 +227,13 @@ class Workbench:
         truth = {clip: bool(self.record(clip).get("has_truth")) or view.against == "source" for clip in arrays}
         if isinstance(column.metric, SetMetric):
             used = {clip: found for clip, found in arrays.items() if truth[clip] or not column.metric.needs_truth}
-            value = column.metric.reduce(used).value if used else math.nan
+            with _reducing():
+                value = column.metric.reduce(used).value if used else math.nan
             if not math.isfinite(value):
                 raise UnmeasuredError("the value is undefined for these clips")
             return value
-        found = [column.clip(arrays[clip], truth[clip]) for clip in arrays]
+        with _reducing():
+            found = [column.clip(arrays[clip], truth[clip]) for clip in arrays]
         return mean(np.array([value.value for value in found]), np.array([float(value.n) for value in found]), column.average)
 
     def _arrays(self, clip: str, column: Column, view: View) -> Arrays:
@@ -273,8 +282,17 @@ class Workbench:
 
     @functools.cached_property
     def _handles(self) -> dict[str, ClipHandle]:
+        check_stored(self.facts["config"]["benchmark"], f"{self.folder}/run.json: config.benchmark")
         handles: Iterable[ClipHandle] = build(self.facts["config"]["benchmark"], "benchmark")
         return {handle.name: handle for handle in handles}
+
+
+@contextlib.contextmanager
+def _reducing() -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise UnmeasuredError(f"the stored arrays are not what a run writes ({error!r})") from error
 
 
 def _device(column: Column) -> str:

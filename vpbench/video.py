@@ -26,6 +26,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")  # of pictures, whatever their suffix: Pillow starts programs for some of the others
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg")
 MASK_VIDEO_THRESHOLD = 127
+MOST_PIXELS = 1 << 26  # of a picture or a frame, 8192 x 8192: a small file can claim any size, and memory is taken for what it claims
 SPARSE = 4  # seeking pays when fewer than one frame in four is wanted
 BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"styp", b"sidx", b"free", b"skip", b"wide", b"uuid", b"mfra")  # of MP4 and MOV, outermost
 REMEDY = "The file is truncated or not a video: copy it again or re-encode it."
@@ -87,6 +88,13 @@ def _opened(path: Path) -> Any:
     except av.FFmpegError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror}). {REMEDY}") from error
     with container:
+        for stream in container.streams.video:
+            context = stream.codec_context
+            if context is not None:
+                if context.width * context.height > MOST_PIXELS:
+                    claimed = f"{context.width}x{context.height}"
+                    raise DataError(f"{path}: claims frames of {claimed}; at most {MOST_PIXELS} pixels are read. {REMEDY}")
+                context.options = {**context.options, "max_pixels": str(MOST_PIXELS)}  # sizes may change on the way
         yield container
 
 
@@ -246,6 +254,8 @@ def read_picture(path: Path, mode: str = "RGB") -> NDArray[np.uint8]:
 
     try:
         with Image.open(path, formats=FORMATS) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise ValueError(f"it claims {picture.width}x{picture.height}; at most {MOST_PIXELS} pixels are read")
             return np.asarray(ImageOps.exif_transpose(picture).convert(mode), np.uint8)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file.") from error

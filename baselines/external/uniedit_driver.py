@@ -87,7 +87,7 @@ class Editor:
         first, last = BETAS[self.settings["null_text"]]
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network = importlib.import_module("lavie_models.unet").UNet3DConditionModel.from_pretrained_2d(base, subfolder="unet")
-        weights = torch.load(self.settings["lavie"], map_location="cpu")
+        weights = torch.load(self.settings["lavie"], map_location="cpu", weights_only=True)
         network.load_state_dict(weights.get("ema", weights))
         pipeline = (
             importlib.import_module("uniedit.diffuser_utils")

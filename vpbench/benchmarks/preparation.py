@@ -103,7 +103,7 @@ class Preparation:
     def indices(self, frames: int, fps: float) -> list[int]:
         """Which frames of a video of ``frames`` frames are kept, so that loaders decode no others."""
         kept = range(self.start, frames if self.end is None else min(self.end, frames), self.step(fps))
-        return list(kept)[: self.max_frames]
+        return list(kept[: self.max_frames])
 
     def shape(self, frames: int, height: int, width: int, fps: float) -> Shape:
         """What a video of so many frames becomes."""

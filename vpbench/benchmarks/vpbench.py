@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,12 @@ from vpbench.benchmarks.preparation import Preparation
 from vpbench.clip import OPERATIONS, Clip, Masks, Shape
 from vpbench.configuration import unknown_name
 from vpbench.errors import DataError
+from vpbench.storage import check_unpacked
 
+if TYPE_CHECKING:
+    from vpbench.video import VideoInfo
+
+MOST_TIMES = 16  # as many pixels as a video's frames that its masks may have
 ROWS = {"inpaint": 100, "inpaint_long": 16, "edit": 45, "edit_long": 9}  # as published
 COMMON = ("path", "mask_id", "start_frame", "end_frame", "fps")
 INPAINT = ("video_inpainting_prompt", "image_inpainting_prompt")
@@ -74,11 +79,9 @@ class VPBenchHandle:
         """The clip's size, from the list and the video's header.
 
         Raises:
-            DataError: the video is missing or damaged.
+            DataError: the video is missing or damaged, or the window is outside of it.
         """
-        from vpbench.video import probe
-
-        info = probe(self.video)
+        info = self._probe()
         return self.prepare.shape(self.end - self.start, info.height, info.width, self.fps)
 
     def remarks(self) -> list[str]:
@@ -96,14 +99,12 @@ class VPBenchHandle:
         Raises:
             DataError: a file is missing or damaged, the window is outside the video, or the object does not occur.
         """
-        from vpbench.video import probe, read_video
+        from vpbench.video import read_video
 
-        found = probe(self.video).frames
-        if not 0 <= self.start < self.end <= found:
-            raise DataError(f"{self.video}: the list asks for frames {self.start} to {self.end}, the video has {found}.")
+        info = self._probe()
         kept = [self.start + index for index in self.prepare.indices(self.end - self.start, self.fps)]
         frames, _ = read_video(self.video, kept)
-        labels = self._labels(found)
+        labels = self._labels(info)
         masks: Masks = labels[kept] == self.mask_id
         if not masks.any():
             present = ", ".join(map(str, np.unique(labels[kept])))
@@ -117,17 +118,28 @@ class VPBenchHandle:
         clip = Clip(self.name, frames, masks, fps, *texts, source_caption=self.source_caption)
         return self.prepare.apply(clip, windowed=True)
 
-    def _labels(self, frames: int) -> np.ndarray[Any, Any]:
+    def _probe(self) -> VideoInfo:
+        from vpbench.video import probe
+
+        info = probe(self.video)
+        if not 0 <= self.start < self.end <= info.frames:
+            raise DataError(f"{self.video}: the list asks for frames {self.start} to {self.end}, the video has {info.frames}.")
+        return info
+
+    def _labels(self, video: VideoInfo) -> np.ndarray[Any, Any]:
         try:
             with np.load(self.masks, allow_pickle=False) as stored:
+                check_unpacked(stored.zip, 8 * MOST_TIMES * video.frames * video.height * video.width)
                 labels: np.ndarray[Any, Any] = stored["arr_0"]
         except Exception as error:  # zipfile, numpy and the operating system raise many unrelated types here
             raise DataError(f"{self.masks}: cannot be read ({error}); expected an .npz with an array arr_0 of object ids.") from error
+        if not isinstance(labels, np.ndarray):
+            raise DataError(f"{self.masks}: arr_0 is no array; expected integers (T, H, W).")
         if labels.ndim != 3 or labels.dtype.kind not in "bui":
             raise DataError(f"{self.masks}: arr_0 is {labels.dtype} {labels.shape}; expected integers (T, H, W).")
-        if len(labels) != frames:
+        if len(labels) != video.frames:
             raise DataError(
-                f"{self.masks}: {len(labels)} masks for the {frames} frames of {self.video}; there must be one for every frame."
+                f"{self.masks}: {len(labels)} masks for the {video.frames} frames of {self.video}; there must be one for every frame."
             )
         return labels
 

@@ -13,7 +13,8 @@ from vpbench.clip import Clip, ClipHandle
 from vpbench.configuration import build
 from vpbench.errors import DataError, StorageError
 from vpbench.results import Summary
-from vpbench.storage import read_json
+from vpbench.storage import read_manifest, read_record
+from vpbench.trust import check_stored
 from vpbench.views import View
 
 
@@ -34,9 +35,9 @@ class RunFolder:
         path = summary.source.parent.parent.parent
         if summary.source.parent.parent.name != "scores" or not (path / "run.json").exists():
             return None
-        manifest = read_json(path / "run.json")
+        manifest = read_manifest(path)
         for key in ("config", "clips"):
-            if not isinstance(manifest.get(key), dict):
+            if key not in manifest:
                 raise StorageError(f"{path / 'run.json'}: {key} is no object. It is not what a run writes; run the same command again.")
         return cls(path, manifest)
 
@@ -53,7 +54,7 @@ class RunFolder:
         """The record of a clip (status, seconds, checksum); empty where there is none or it is damaged."""
         path = self.path / "clips" / f"{clip}.json"
         try:
-            return read_json(path) if path.exists() else {}
+            return read_record(path) if path.exists() else {}
         except StorageError:
             return {}
 
@@ -117,6 +118,7 @@ class Benchmarks:
         key = json.dumps(run.benchmark, sort_keys=True)
         if key not in self._built:
             try:
+                check_stored(run.benchmark, f"{run.path / 'run.json'}: config.benchmark")
                 self._built[key] = {handle.name: handle for handle in build(run.benchmark, "benchmark")}
             except Exception as error:  # a benchmark may be anybody's code; whatever it raises, its players are left out
                 self._built[key] = DataError(f"the benchmark cannot be built any more ({_line(error)})")
