@@ -1,4 +1,6 @@
-"""Kill -9 at random moments of a sweep, again and again: the tables are those of a sweep that nobody disturbed, to the last byte."""
+"""What can befall a sweep: kill -9 at random moments, two processes on one run, a full and a read-only disk, a clip that needs too much
+memory, a benchmark whose files change. The tables are those of a sweep that nobody disturbed, to the last byte, and nothing is lost.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from tests.benchmarks.files import frames, holes, write_masks, write_pictures
+from vpbench.cli import main
 
 KILLS = int(os.environ.get("VPBENCH_KILLS", "10"))  # make test-long: 50
 MODEL = """
@@ -28,19 +35,59 @@ class Slow:
         frames[clip.masks] = self.level
         return frames
 """
+GREEDY = """
+import numpy
+
+class Greedy:
+    version = 1
+
+    def __call__(self, clip, *, seed):
+        if clip.name == "galaxies":
+            numpy.empty(1 << 50)
+        return clip.frames
+"""
 SWEEP = ["model=dark,light", "benchmark=demo", "benchmark.frames=6", "benchmark.height=96", "benchmark.width=160", "protocol=pixels"]
 TWO = ["shard=0,1", "num_shards=2", "hydra/launcher=cores", "hydra.launcher.n_jobs=2"]
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two models."""
-    (tmp_path / "slow.py").write_text(MODEL)
-    (tmp_path / "mine" / "model").mkdir(parents=True)
+    place = tmp_path_factory.mktemp("faults")
+    (place / "slow.py").write_text(MODEL)
+    (place / "mine" / "model").mkdir(parents=True)
     for name, level in (("dark", 60), ("light", 190)):
         leaf = f"defaults: [custom, _self_]\nname: {name}\ntarget: slow.Slow\nkwargs: {{level: {level}}}\n"
-        (tmp_path / "mine" / "model" / f"{name}.yaml").write_text(leaf)
-    return tmp_path
+        (place / "mine" / "model" / f"{name}.yaml").write_text(leaf)
+    return place
+
+
+@pytest.fixture(scope="module")
+def expected(place: Path) -> dict[str, bytes]:
+    """The tables of a sweep that nobody disturbed."""
+    finished(start(place, "calm"))
+    return tables(place, "calm")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 256 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.getuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)], capture_output=True).returncode:
+        pytest.skip("only root can mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def remount(disk: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
+
+
+def finished(process: subprocess.Popen[str], status: int = 0) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == status, output
+    return output
 
 
 def start(place: Path, out: str, *more: str) -> subprocess.Popen[str]:
@@ -50,7 +97,7 @@ def start(place: Path, out: str, *more: str) -> subprocess.Popen[str]:
 
 
 def tables(place: Path, out: str) -> dict[str, bytes]:
-    board = place / f"board-{out}"
+    board = place / f"board-{Path(out).name}"
     line = [sys.executable, "-m", "vpbench", "rank", f"{out}/demo", "-o", str(board)]
     done = subprocess.run(line, cwd=place, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -61,9 +108,7 @@ def records(place: Path) -> list[Path]:
     return list((place / "stormy").glob("demo/*/clips/*.json"))
 
 
-def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_tables(place: Path) -> None:
-    output, _ = start(place, "calm").communicate(timeout=300)
-    expected = tables(place, "calm")
+def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_tables(place: Path, expected: dict[str, bytes]) -> None:
     chance = random.Random(0)
     for number in range(KILLS):
         before = records(place)
@@ -80,6 +125,75 @@ def test_a_sweep_that_is_killed_again_and_again_ends_with_the_same_tables(place:
         os.killpg(process.pid, signal.SIGKILL)  # with all its children, as when a machine is lost
         process.communicate(timeout=60)
         assert set(before) <= set(records(place)), "a clip that was done is done no more"
-    output, _ = start(place, "stormy").communicate(timeout=300)
-    assert tables(place, "stormy") == expected, output
+    finished(start(place, "stormy"))
+    assert tables(place, "stormy") == expected
     assert not [path for path in (place / "stormy").rglob("*") if path.suffix in (".claim", ".tmp")]
+
+
+def test_two_processes_on_one_run_share_its_clips(place: Path, expected: dict[str, bytes]) -> None:
+    both = [start(place, "shared") for _ in range(2)]
+    for process in both:
+        finished(process)
+    assert tables(place, "shared") == expected
+
+
+def test_a_full_disk_stops_a_sweep_which_goes_on_when_there_is_room(place: Path, expected: dict[str, bytes], disk: Path) -> None:
+    out = str(disk / "full")
+    said = finished(start(place, out), 1)
+    assert "No space left on device" in said
+    assert str(disk) in said
+    assert "Traceback" not in said
+    made = [path.parents[1] / "predictions" / f"{path.stem}.mkv" for path in disk.rglob("clips/*.json")]
+    when = {path: path.stat().st_mtime_ns for path in made if path.exists()}
+    assert when
+    remount(disk, "size=100m")
+    finished(start(place, out))
+    assert {path: path.stat().st_mtime_ns for path in when} == when, "made again"
+    assert tables(place, out) == expected
+
+
+def test_a_read_only_folder_is_said_and_nothing_is_lost(place: Path, expected: dict[str, bytes], disk: Path) -> None:
+    remount(disk, "size=100m")
+    out = str(disk / "kept")
+    finished(start(place, out))
+    remount(disk, "ro")
+    said = finished(start(place, str(disk / "new")), 2)
+    assert "Read-only file system" in said
+    assert "out=DIR" in said
+    assert "Traceback" not in said
+    assert tables(place, out) == expected
+    remount(disk, "rw")
+    finished(start(place, out))
+    assert tables(place, out) == expected
+
+
+def test_a_clip_that_needs_too_much_memory_fails_alone(place: Path) -> None:
+    (place / "greedy.py").write_text(GREEDY)
+    line = [sys.executable, "-m", "vpbench", "run", "model=custom", "model.target=greedy.Greedy", *SWEEP[1:], "out=greedy"]
+    done = subprocess.run(line, cwd=place, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "galaxies: " in done.stdout
+    assert "Unable to allocate" in done.stdout
+    assert "1 of 8 clips failed" in done.stdout
+
+
+def test_a_benchmark_that_changes_is_another_one(place: Path) -> None:
+    shown, masks = frames(4), holes(4)
+    write_pictures(place / "clips" / "a", shown)
+    write_masks(place / "masks" / "a", masks)
+    line = [
+        "model=telea",
+        "benchmark=folder",
+        f"benchmark.root={place / 'clips'}",
+        f"benchmark.masks_dir={place / 'masks'}",
+        "protocol=pixels",
+        f"out={place / 'changing'}",
+    ]
+    assert main(["run", *line]) == 0
+    shown[2, :4] += 9
+    write_pictures(place / "clips" / "a", shown)
+    assert main(["run", *line]) == 0
+    assert main(["rank", str(place / "changing"), "-o", str(place / "board")]) == 0
+    table = pd.read_csv(place / "board" / "leaderboard.csv")
+    assert table["fingerprint"].nunique() == 2
+    assert len(list((place / "changing").glob("*/telea-*"))) == 2

@@ -219,6 +219,12 @@ def main(arguments: Sequence[str]) -> int:
     except (HydraException, OmegaConfBaseException, VpbenchError) as error:
         print(f"vpbench: {explain(error, arguments)}", file=sys.stderr)
         return USAGE
+    except OSError as error:  # where Hydra keeps what jobs leave
+        print(
+            f"vpbench: {error.filename or 'a file'}: {error.strerror or error}. Choose another folder with out=DIR, or make room.",
+            file=sys.stderr,
+        )
+        return USAGE
     except KeyboardInterrupt:
         print("vpbench: interrupted; the same command goes on from here.", file=sys.stderr)
         return 130
