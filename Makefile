@@ -1,6 +1,6 @@
 # make demo   sets everything up and prints the ranked table of the demo
 # make test   sets everything up and runs every test
-# make test-long   what takes too long for every change: 50 kills over one sweep
+# make test-long   what takes too long for every change: 50 kills over one sweep, 2,000 damaged inputs for every reader
 # make leaderboards   runs the demo afresh and writes its submissions and tables into leaderboards/demo
 PYTHON ?= python3
 VENV ?= .venv
@@ -21,7 +21,7 @@ test: $(VENV)/.installed-test lint types
 	$(BIN)/python -m pytest --cov=vpbench --cov=metrics --cov=baselines --cov-report=term:skip-covered --cov-fail-under=90
 
 test-long: $(VENV)/.installed-test
-	VPBENCH_KILLS=50 $(BIN)/python -m pytest --no-cov tests/test_faults.py
+	VPBENCH_KILLS=50 VPBENCH_FUZZ=2000 $(BIN)/python -m pytest --no-cov tests/test_faults.py tests/fuzz/test_fuzz.py
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -259,8 +259,9 @@ def read_picture(path: Path, mode: str = "RGB") -> NDArray[np.uint8]:
             return np.asarray(ImageOps.exif_transpose(picture).convert(mode), np.uint8)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of these for damaged files
-        raise DataError(f"{path}: cannot be decoded as a picture ({error}); it is truncated or of another format.") from error
+    except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError) as error:  # Pillow raises all of these
+        reason = str(error) or "it claims more data than fit into memory"
+        raise DataError(f"{path}: cannot be decoded as a picture ({reason}); it is truncated or of another format.") from error
 
 
 def read_frame_folder(folder: Path, names: Sequence[Path] | None = None) -> Frames:

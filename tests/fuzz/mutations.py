@@ -234,11 +234,11 @@ def array(data: bytes, rng: random.Random) -> bytes:
 
 @functools.cache
 def bomb(name: str) -> bytes:
-    """An archive of some hundred kB with an array of a gigabyte."""
+    """An archive of some MB with an array of 600 MB."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open(name, "w") as part:
-        part.write(header("|u1", (1000, 1000, 1000)))
-        for _ in range(100):
+        part.write(header("|u1", (600, 1000, 1000)))
+        for _ in range(60):
             part.write(bytes(10_000_000))
     return buffer.getvalue()
 
