@@ -381,7 +381,7 @@ def _lossy_picture(path: Path) -> str:
         with Image.open(path, formats=FORMATS) as picture:
             kind = str(picture.format or "unknown").lower()
             compression = str(picture.info.get("compression", ""))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # as in ``video.read_picture``
+    except Exception as error:  # as in ``video.read_picture``
         raise DataError(f"{path}: cannot be decoded as a picture ({error}); it is truncated or of another format.") from error
     if kind == "webp":
         return "" if path.open("rb").read(16)[12:] == b"VP8L" else kind

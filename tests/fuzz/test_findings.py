@@ -8,7 +8,7 @@ import json
 import shutil
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,10 @@ def change(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
     path.write_text(json.dumps(content))
 
 
-def png(path: Path, width: int, height: int) -> Path:
+def png(path: Path, width: int, height: int, more: Mapping[bytes, bytes] | None = None) -> Path:
     """A PNG of some bytes that claims this size."""
-    parts = {b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT": zlib.compress(bytes(100)), b"IEND": b""}
+    head = {b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)}
+    parts = {**head, **(more or {}), b"IDAT": zlib.compress(bytes(100)), b"IEND": b""}
     chunks = (struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts.items())
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
     return path
@@ -84,6 +85,11 @@ class TestPicturesAndVideos:
     def test_a_picture_that_claims_a_huge_size(self, size: tuple[int, int], tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"a\.png: cannot be decoded as a picture"):
             read_picture(png(tmp_path / "a.png", *size))
+
+    def test_a_picture_with_an_empty_colour_profile(self, tmp_path: Path) -> None:
+        assert read_picture(png(tmp_path / "a.png", 5, 6)).shape == (6, 5, 3)
+        with pytest.raises(DataError, match=r"b\.png: cannot be decoded as a picture"):
+            read_picture(png(tmp_path / "b.png", 5, 6, {b"iCCP": b""}))
 
     def test_a_picture_with_a_part_that_claims_four_gigabytes(self, tmp_path: Path) -> None:
         """Pillow asks for all of them at once; a process that may not have them is what a small machine is."""
