@@ -11,6 +11,7 @@ from vpbench.check import Need, unmet
 from vpbench.errors import ConfigError
 from vpbench.measuring import Network
 from vpbench.weights import files_of, locate, missing
+from vpbench.weights_check import check_unpacking
 from vpbench.weights_table import File
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def read(path: Path, of: str, lazily: bool = False) -> Mapping[str, torch.Tensor
     import torch
 
     try:
+        check_unpacking(path)
         state: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=lazily and zipfile.is_zipfile(path))
     except Exception as error:  # zipfile, pickle and torch raise a dozen unrelated types here
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from vpbench import weights_table
+from vpbench.storage import check_unpacked
 from vpbench.weights_table import File
 
+CODE_BYTES = 100_000_000  # that a TorchScript archive may unpack to on top of its size
 SCORES = (1, 400)  # what a detector of I3D's lineage gives for one window
 
 
@@ -24,6 +26,7 @@ def fault(path: Path, file: File, *, run: bool) -> str:
         run: whether code that it holds may run: a TorchScript archive is loaded only then, otherwise its checksums must do.
     """
     try:
+        check_unpacking(path)
         if broken := _broken_part(path):
             return f"damaged at {broken}"
         archive = is_torchscript(path)
@@ -35,6 +38,17 @@ def fault(path: Path, file: File, *, run: bool) -> str:
     except Exception as error:  # zipfile, pickle, torch and safetensors raise a dozen unrelated types here
         reason = re.split(r"\.\s|\n", str(error.__cause__ or error).strip())[0] or type(error).__name__
         return f"not readable as {file.format} ({reason[:200]})"
+
+
+def check_unpacking(path: Path) -> None:
+    """Refuse a file that unpacks to much more than it is: torch compresses no tensors, and of TorchScript only the code.
+
+    Raises:
+        ValueError: gives both sizes.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_unpacked(archive, path.stat().st_size + CODE_BYTES)
 
 
 def is_torchscript(path: Path) -> bool:

@@ -174,6 +174,17 @@ class TestArrays:
         assert command("explain", run, other, "--track", "raw", "--other-track", "composite", "--json", root / "a.json") == 0
         assert "not what a run writes" in (root / "a.json").read_text()
 
+    def test_weights_that_unpack_to_600_megabytes(self, tmp_path: Path) -> None:
+        from vpbench.baselines import weight_files
+        from vpbench.weights import known_files
+        from vpbench.weights_check import fault
+
+        (tmp_path / "a.pth").write_bytes(bomb("archive/data/0"))
+        with pytest.raises(ConfigError, match=r"a\.pth: cannot be read as tensors by name \(it unpacks to"):
+            weight_files.read(tmp_path / "a.pth", "ProPainter")
+        file = next(file for file in known_files() if file.format == "torch-state-dict")
+        assert "it unpacks to 600000128 bytes" in fault(tmp_path / "a.pth", file, run=False)
+
     def test_weights_in_the_old_format_with_another_key(self, tmp_path: Path) -> None:
         import torch
 
