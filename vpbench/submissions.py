@@ -11,7 +11,6 @@ A leaderboard is a folder::
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections import Counter
@@ -25,7 +24,7 @@ import numpy as np
 from vpbench.errors import ConfigError, DataError
 from vpbench.results import SUBMISSIONS, Cell, Summary, load_summaries, read_contents, read_summaries, said
 from vpbench.slices import check_dimensions
-from vpbench.storage import to_json, write_bytes
+from vpbench.storage import parse_json, to_json, write_bytes
 from vpbench.tables import PAIRS, Options, Table, check_columns, rank, table_files, write_tables
 
 RECORD = "leaderboard.json"  # of the tables, it holds the options
@@ -135,13 +134,13 @@ def read_options(leaderboard: Path) -> Options:
     file = leaderboard / RECORD
     again = f"Make the tables again: `vpbench rank {leaderboard} -o {leaderboard}` with the options you want."
     try:
-        found = json.loads(file.read_bytes())["options"]
+        found = parse_json(file.read_bytes())["options"]
         if not all(isinstance(found[key], bool) for key in ("intervals", "pairs")):
             raise ValueError("intervals and pairs must be true or false")
         if not isinstance(found["columns"], list):
             raise ValueError("columns must be a list of names")
         return Options(check_dimensions(map(str, found["by"])), found["intervals"], found["pairs"], tuple(map(str, found["columns"])))
-    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
         raise DataError(f"{file}: does not say how the tables were made ({said(error)}). {again}") from error
 
 

@@ -27,6 +27,7 @@ from vpbench.outputs import Output
 from vpbench.results import load_summaries
 from vpbench.running import Run
 from vpbench.storage import read_arrays, read_json
+from vpbench.submissions import read_options
 from vpbench.trust import check_stored
 from vpbench.video import probe, read_picture, read_video
 
@@ -226,6 +227,12 @@ class TestTexts:
         (tmp_path / "a.json").write_text("[" * 100_000)
         with pytest.raises(StorageError, match=r"a\.json: cannot be read as JSON"):
             read_json(tmp_path / "a.json")
+
+    @pytest.mark.parametrize("content", ["[" * 100_000, '{"options":' * 100_000, "[]", '{"options": {"by": "\\ud800"}}'])
+    def test_a_leaderboard_whose_options_are_nested_too_deeply(self, content: str, tmp_path: Path) -> None:
+        (tmp_path / "leaderboard.json").write_text(content)
+        with pytest.raises(DataError, match=r"leaderboard\.json: does not say how the tables were made"):
+            read_options(tmp_path)
 
     @pytest.mark.parametrize(
         ("edit", "reason"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from vpbench.clip import Clip, Frames
-from vpbench.errors import DataError
+from vpbench.errors import DataError, StorageError
 from vpbench.report.previews import VERSION, Picture, error_pictures, input_pictures, write_preview
 from vpbench.report.sources import Benchmarks, RunFolder
-from vpbench.storage import sha256_file, sha256_json, write_json
+from vpbench.storage import read_json, sha256_file, sha256_json, write_json
 from vpbench.video import probe, read_lossless
 from vpbench.views import View
 
@@ -176,8 +175,8 @@ class _ClipMaker:
             return UNKNOWN_TEXTS
         self._use(file)
         try:
-            return {**UNKNOWN_TEXTS, **json.loads(path.read_bytes())}
-        except (OSError, ValueError):
+            return {**UNKNOWN_TEXTS, **read_json(path)}
+        except StorageError:
             path.unlink(missing_ok=True)  # damaged from outside: made again
             return self._texts()
 
