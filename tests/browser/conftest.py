@@ -97,7 +97,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (run / "run.json").write_text('{"config": {"benchmark": {}}, "clips": {}}')
         (run / "clips").mkdir()
         for clip in clip_names(2):
-            record = {"seconds": 10 + spread * index, "properties": {"frames": 100}}
+            record = {"clip": clip, "status": "ok", "has_truth": True, "seconds": 10 + spread * index, "properties": {"frames": 100}}
             (run / "clips" / f"{clip}.json").write_text(json.dumps(record))
     assert main(["report", str(folder), "-o", str(folder / "report")]) == 0
     return folder / "report"
