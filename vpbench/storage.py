@@ -101,7 +101,7 @@ def parse_json(data: bytes) -> Any:
         ValueError: it is not that.
         RecursionError: it is nested too deeply.
     """
-    found = json.loads(data, parse_constant=_no_number)
+    found = json.loads(data.decode("utf-8-sig"), parse_constant=_no_number)  # given bytes, json lets surrogates pass
     if LONE_SURROGATE.search(data):
         json.dumps(found, ensure_ascii=False).encode()  # raises UnicodeEncodeError unless each is one half of a pair
     return found

@@ -251,6 +251,12 @@ class TestTexts:
         with pytest.raises(DataError, match=f"summary.json: .*{reason}"):
             load_summaries([tmp_path])
 
+    def test_a_summary_with_half_a_surrogate_pair_as_bytes(self, tmp_path: Path) -> None:
+        (file,) = Runs(tmp_path)("telea", psnr(values=[20.0, None])).rglob("summary.json")
+        file.write_bytes(file.read_bytes().replace(b"the hole is empty", b"the hole \xed\xa0\x80"))
+        with pytest.raises(DataError, match=r"summary\.json: cannot be read as JSON"):
+            load_summaries([tmp_path])
+
     def test_a_summary_with_a_number_that_overflows(self, tmp_path: Path) -> None:
         (file,) = Runs(tmp_path)("telea", psnr(values=[20.0, 30.0])).rglob("summary.json")
         file.write_text(file.read_text().replace('"exact_frames": 0', '"exact_frames": 1e999'))
