@@ -37,6 +37,7 @@ def write_mp4(path: Path, frames: Frames, *, rotate: int = 0, pts: list[int] | N
         stream.pix_fmt = "yuv420p"
         stream.time_base = Fraction(1, 1000)
         stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.thread_count = 1  # its rate control looks ahead in threads: the same frames, other bytes now and then
         for i, picture in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts = pts[i] if pts else i * 100
