@@ -16,25 +16,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests import sweeps
 from tests.benchmarks.files import frames, holes, write_masks, write_pictures
+from tests.sweeps import finished, tables, write_models
 from vpbench.cli import main
 
 KILLS = int(os.environ.get("VPBENCH_KILLS", "10"))  # make test-long: 50
-MODEL = """
-import time
-
-class Slow:
-    version = 1
-
-    def __init__(self, level):
-        self.level = level
-
-    def __call__(self, clip, *, seed):
-        time.sleep(0.3)
-        frames = clip.frames.copy()
-        frames[clip.masks] = self.level
-        return frames
-"""
 GREEDY = """
 import numpy
 
@@ -46,20 +33,14 @@ class Greedy:
             numpy.empty(1 << 50)
         return clip.frames
 """
-SWEEP = ["model=dark,light", "benchmark=demo", "benchmark.frames=6", "benchmark.height=96", "benchmark.width=160", "protocol=pixels"]
+SMALL = ["benchmark.frames=6", "benchmark.height=96", "benchmark.width=160"]
 TWO = ["shard=0,1", "num_shards=2", "hydra/launcher=cores", "hydra.launcher.n_jobs=2"]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two models."""
-    place = tmp_path_factory.mktemp("faults")
-    (place / "slow.py").write_text(MODEL)
-    (place / "mine" / "model").mkdir(parents=True)
-    for name, level in (("dark", 60), ("light", 190)):
-        leaf = f"defaults: [custom, _self_]\nname: {name}\ntarget: slow.Slow\nkwargs: {{level: {level}}}\n"
-        (place / "mine" / "model" / f"{name}.yaml").write_text(leaf)
-    return place
+    return write_models(tmp_path_factory.mktemp("faults"), 0.3)
 
 
 @pytest.fixture(scope="module")
@@ -84,24 +65,8 @@ def remount(disk: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
 
 
-def finished(process: subprocess.Popen[str], status: int = 0) -> str:
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == status, output
-    return output
-
-
 def start(place: Path, out: str, *more: str) -> subprocess.Popen[str]:
-    """A sweep with its children, if any, in a process group of its own."""
-    line = [sys.executable, "-m", "vpbench", "run", "--config-dir", "mine", "-m", *SWEEP, f"out={out}", *more]
-    return subprocess.Popen(line, cwd=place, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-
-
-def tables(place: Path, out: str) -> dict[str, bytes]:
-    board = place / f"board-{Path(out).name}"
-    line = [sys.executable, "-m", "vpbench", "rank", f"{out}/demo", "-o", str(board)]
-    done = subprocess.run(line, cwd=place, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return {path.name: path.read_bytes() for path in board.iterdir()}
+    return sweeps.start(place, *SMALL, f"out={out}", *more)
 
 
 def records(place: Path) -> list[Path]:
@@ -169,7 +134,18 @@ def test_a_read_only_folder_is_said_and_nothing_is_lost(place: Path, expected: d
 
 def test_a_clip_that_needs_too_much_memory_fails_alone(place: Path) -> None:
     (place / "greedy.py").write_text(GREEDY)
-    line = [sys.executable, "-m", "vpbench", "run", "model=custom", "model.target=greedy.Greedy", *SWEEP[1:], "out=greedy"]
+    line = [
+        sys.executable,
+        "-m",
+        "vpbench",
+        "run",
+        "model=custom",
+        "model.target=greedy.Greedy",
+        "benchmark=demo",
+        *SMALL,
+        "protocol=pixels",
+        "out=greedy",
+    ]
     done = subprocess.run(line, cwd=place, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "galaxies: " in done.stdout

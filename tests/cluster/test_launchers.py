@@ -7,61 +7,22 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.conftest import said, wait
-
-SLOW = """
-import time
-
-class Slow:
-    version = 1
-
-    def __init__(self, level):
-        self.level = level
-
-    def __call__(self, clip, *, seed):
-        time.sleep(0.7)
-        frames = clip.frames.copy()
-        frames[clip.masks] = self.level
-        return frames
-"""
-RUN = ("benchmark=demo", "protocol=pixels", "limit=6")
+from tests.sweeps import finished, start, tables, write_models
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two slow models."""
-    root = tmp_path_factory.mktemp("sweeps")
-    (root / "slow.py").write_text(SLOW)
-    (root / "mine" / "model").mkdir(parents=True)
-    for name, level in (("dark", 60), ("light", 190)):
-        leaf = f"defaults: [custom, _self_]\nname: {name}\ntarget: slow.Slow\nkwargs: {{level: {level}}}\n"
-        (root / "mine" / "model" / f"{name}.yaml").write_text(leaf)
-    return root
+    return write_models(tmp_path_factory.mktemp("sweeps"), 0.7)
 
 
 def sweep(place: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    line = [sys.executable, "-m", "vpbench", "run", "--config-dir", str(place / "mine"), "-m", "model=dark,light", *RUN, *arguments]
-    return subprocess.Popen(line, cwd=place, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def finished(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output
-    return output
-
-
-def tables(place: Path, out: str) -> dict[str, bytes]:
-    board = place / f"board-{out}"
-    done = subprocess.run(
-        [sys.executable, "-m", "vpbench", "rank", f"{out}/demo", "-o", str(board)], cwd=place, capture_output=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return {path.name: path.read_bytes() for path in board.iterdir()}
+    return start(place, "limit=6", *arguments, environment=environment)
 
 
 @pytest.fixture(scope="module")
