@@ -161,7 +161,7 @@ def read_record(path: Path) -> dict[str, Any]:
         or (found.get("status") == "failed" and "error" not in found)
         or not (isinstance(frames, int) and 0 < frames < MOST_FRAMES)
         or not all(isinstance(frame, int) for frame in present)
-        or ("present" in found and (not present or present != sorted({*present} & {*range(frames)})))
+        or ("present" in found and (not present or present != sorted({frame for frame in present if 0 <= frame < frames})))
     ):
         raise StorageError(f"{path}: is not what a run writes of a clip. Run the same command again.")
     return found
