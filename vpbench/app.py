@@ -127,6 +127,8 @@ class Tables(Callback):
         """Before a sweep: jobs that other machines start leave their outcome where this process looks for it."""
         if not config.hydra.launcher._target_.endswith(".BasicLauncher"):
             config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).absolute())
+            quoted = config.hydra.sweep.dir.replace("'", "\\'")
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")  # of which the jobs' configurations are composed
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """After a sweep, whichever launcher ran it."""

@@ -84,3 +84,4 @@ def test_shards_on_ray_with_a_worker_that_is_killed(place: Path, local: dict[str
     os.kill(at_work[0], signal.SIGKILL)
     finished(process)
     assert tables(place, "ray") == local
+    assert len(list(place.glob("ray/.hydra/*/*/outcome.json"))) == 6, "a job's outcome lies where nobody looks for it"
