@@ -41,6 +41,7 @@ def config(tmp_path: Path) -> dict[str, Any]:
         "limit": None,
         "out": str(tmp_path / "runs"),
         "device": "cpu",
+        "overlap": False,
     }
 
 

@@ -315,7 +315,7 @@ def test_pages_with_hostile_names(tmp_path: Path) -> None:
 def test_clip_names_that_leave_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Runs(tmp_path)("m", psnr(values=[20.0]))
     change(run / "scores" / "pixels-raw" / "summary.json", lambda summary: summary["clips"].update(names=["../../x"]))
-    (run / "run.json").write_text(json.dumps({"config": {}, "clips": {}}))
+    (run / "run.json").write_text(json.dumps({"config": {}, "clips": {}, "identity": {"model": {}}, "provenance": {}}))
     assert main(["report", str(run), "-o", str(tmp_path / "out")]) == 2
     assert "'../../x' cannot name a clip" in capsys.readouterr().err
 

@@ -101,7 +101,7 @@ def test_a_missing_or_damaged_clip_is_made_again_and_only_that_one(config: dict[
 
 def test_what_a_killed_process_left_half_written_is_cleared(config: dict[str, Any]) -> None:
     run = Run(config)
-    left = run.prediction_path("b").with_name(".b.mkv.123.456.tmp.mkv")
+    left = run.files.prediction_path("b").with_name(".b.mkv.123.456.tmp.mkv")
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
     run.execute()
@@ -272,7 +272,7 @@ def test_an_interruption_releases_the_claim_and_loses_nothing(config: dict[str, 
 
 def test_a_clip_that_another_process_works_on_is_waited_for(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(config)
-    claim = run.record_path("b").with_suffix(".claim")
+    claim = run.files.claim_path("b")
     storage.write_json(claim, {"host": "elsewhere", "pid": 1, "since": 0})
 
     def other_machine_gives_up(_: float) -> None:

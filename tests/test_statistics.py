@@ -72,6 +72,19 @@ class TestIntervals:
         means = statistics.resampled_means(np.array([[1.0], [5.0]]), draws, np.array([[1.0], [3.0]]))
         np.testing.assert_array_equal(means, [[4.0, 1.0]])
 
+    def test_many_clips_are_resampled_in_bins(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rng = np.random.default_rng(0)
+        values, weights = rng.normal(3, 2, 4321), rng.integers(1, 90, 4321).astype(float)
+        values[::7] = np.nan
+        alone = statistics.bootstrap_interval(values, weights)
+        monkeypatch.setattr(statistics, "MOST_RESAMPLED", 1000)
+        assert statistics.resamples(4321, 5).shape == (5, 1000)
+        low, high = statistics.bootstrap_interval(values, weights)
+        assert (low, high) == pytest.approx(alone, abs=0.05 * (high - low))
+        mean = np.nansum(values * weights) / weights[~np.isnan(values)].sum()
+        ones = statistics.resampled_means(values[:, None], np.ones((1, 1000)), weights[:, None])
+        assert ones.item() == pytest.approx(mean, rel=1e-12), "every clip is in one bin"
+
     def test_equal_columns_give_equal_bits(self) -> None:
         values = np.random.default_rng(0).normal(size=(37, 1)) * [[1.0] * 50]
         means = statistics.resampled_means(values, statistics.resamples(37, 200))

@@ -44,6 +44,8 @@ class RunConfig:
         limit: number of clips to run, in the benchmark's order; null for all. The run is then partial and not ranked.
         shard: which part of the clips this process does, 0 to ``num_shards`` - 1; the run is the same whoever does which.
         num_shards: how many parts there are.
+        overlap: whether clips are scored in a process of their own while the model makes the next: ``auto`` (where there is a GPU),
+            ``true``, ``false``.
         out: folder that holds the run folders.
         leaderboard: folder for the tables written at the end of a sweep; null for none.
     """
@@ -58,6 +60,7 @@ class RunConfig:
     limit: int | None = None
     shard: int = 0
     num_shards: int = 1
+    overlap: Any = "auto"
     out: str = "runs"
     leaderboard: str | None = "${out}/leaderboard"
 
@@ -170,6 +173,8 @@ def resolved(config: Any) -> dict[str, Any]:
         raise ConfigError(f"track: name at least one of {', '.join(TRACKS)}.")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(run["device"])):
         raise ConfigError(f"device={run['device']}: expected auto, cpu, mps, cuda or cuda:N.")
+    if run["overlap"] not in ("auto", True, False):
+        raise ConfigError(f"overlap={run['overlap']}: expected auto, true or false.")
     if run["limit"] is not None and run["limit"] < 1:
         raise ConfigError(f"limit={run['limit']}: expected a number of clips, at least 1.")
     return run

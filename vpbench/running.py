@@ -14,34 +14,22 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vpbench import provenance
+from vpbench.beside import Beside
 from vpbench.check import needs, unmet
-from vpbench.clip import Benchmark, Clip, ClipHandle, Frames
+from vpbench.clip import Benchmark, Clip, ClipHandle
 from vpbench.configuration import MODEL_KEYS, build, check_leaf, import_target, unknown_name
-from vpbench.errors import ConfigError, DataError, StorageError
+from vpbench.errors import ConfigError, StorageError
 from vpbench.models import Model, implementation_version, notes_of
 from vpbench.prefetch import prefetched
 from vpbench.properties import properties
-from vpbench.scoring import ClipStore, Protocol, Scored, clip_store, measure_clip, write_scores
-from vpbench.storage import (
-    Claim,
-    cannot_write,
-    clear_leftovers,
-    read_manifest,
-    read_record,
-    sha256_file,
-    sha256_json,
-    to_json,
-    write_json,
-    write_once,
-)
-from vpbench.views import View
+from vpbench.run_folder import Passes, RunFolder
+from vpbench.scoring import Scored, clip_store, write_scores
+from vpbench.storage import Claim, read_manifest, sha256_json, to_json, write_json, write_once
 
 RUN_SCHEMA = 1
 CLAIM_POLL_SECONDS = 0.5
@@ -92,7 +80,7 @@ def build_model(leaf: Mapping[str, Any]) -> Model:
     if error := unmet(wanted):
         raise error
     identity = {
-        "config": without(arguments, {need.key for need in wanted if need.hashed and need.key}),
+        "config": placeless(without(arguments, {need.key for need in wanted if need.hashed and need.key})),
         "needs_reference": needs_reference,
         "implementation": implementation_version(target),
     }
@@ -121,6 +109,17 @@ def without(config: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
                 place = place[part]
             del place[last]
     return made
+
+
+def placeless(config: Any) -> Any:
+    """A copy of a configuration without the devices that it names at any depth: where a model runs is no part of what it is.
+
+    >>> placeless({"steps": 5, "device": "cuda:1", "backbone": {"device": "cuda:1", "loras": [{"scale": 1}]}})
+    {'steps': 5, 'backbone': {'loras': [{'scale': 1}]}}
+    """
+    if isinstance(config, Mapping):
+        return {key: placeless(value) for key, value in config.items() if key != "device"}
+    return [placeless(value) for value in config] if isinstance(config, list) else config
 
 
 def select(handles: Sequence[ClipHandle], clips: Sequence[str] | None, limit: int | None) -> list[ClipHandle]:
@@ -165,12 +164,7 @@ class Run:
             StorageError: the folder cannot be written or belongs to another configuration.
         """
         check_leaf(config["model"], "model", MODEL_KEYS)
-        self.protocol = Protocol.of(config["protocol"])
-        self.absent = self.protocol.absent()
-        self.measures = self.protocol.measures(without=self.absent)
-        tracks = config["track"] or self.protocol.tracks
-        self.views: list[View] = [replace(self.protocol.view, track=track) for track in tracks]
-        self.device = _device(str(config["device"]), any(measure.networks for measure in self.measures.values()))
+        self.passes = Passes(config)
         self.model = build_model(config["model"])
         self.benchmark: Benchmark = build(config["benchmark"], "benchmark")
         self.handles = list(self.benchmark)
@@ -179,6 +173,7 @@ class Run:
         if callable(expect := getattr(self.model.call, "expect", None)):
             expect(self.handles, self.selected)
         self.seed = int(config["seed"])
+        self._config, self._overlap = config, config.get("overlap", "auto")
         self.fingerprints = {handle.name: handle.fingerprint() for handle in self.handles}
         self.fingerprint = sha256_json(self.fingerprints)
         self.identity = {
@@ -189,6 +184,7 @@ class Run:
         self.id = sha256_json(self.identity)[:10]
         root = Path(str(config["out"])) / self.benchmark.name
         self.folder: Path = root / f"{self.model.name}-{self.id}"
+        self.files = RunFolder(self.folder)
         self._open(config)
         if callable(keep_in := getattr(self.model.call, "keep_in", None)):
             keep_in(root / ".kept")
@@ -212,36 +208,10 @@ class Run:
                 "Move it away or choose another folder with out=DIR; nothing in it was changed."
             )
 
-    def prediction_path(self, clip: str) -> Path:
-        """Where the prediction of one clip lies."""
-        return self.folder / "predictions" / f"{clip}.mkv"
-
-    def record_path(self, clip: str) -> Path:
-        """Where the record of one clip lies."""
-        return self.folder / "clips" / f"{clip}.json"
-
-    def record(self, clip: str) -> dict[str, Any] | None:
-        """The record of one clip; None when there is none or it is damaged."""
-        path = self.record_path(clip)
-        try:
-            return read_record(path) if path.exists() else None
-        except StorageError:
-            log.warning("%s is damaged; the clip is done again", path)
-            return None
-
-    def is_generated(self, clip: str) -> bool:
-        """Whether the prediction is on disk and is the one recorded, by checksum."""
-        record = self.record(clip)
-        path = self.prediction_path(clip)
-        return record is not None and "prediction" in record and path.exists() and sha256_file(path) == record["prediction"]
-
-    def _arrays(self, record: Mapping[str, Any], view: View) -> ClipStore:
-        return clip_store(self.folder, self.fingerprints[record["clip"]], record, view)
-
     def is_done(self, clip: str) -> bool:
         """Whether the clip is generated and every pass of this protocol and these tracks that can run is stored."""
-        record = self.record(clip)
-        if record is None or record["status"] != "ok" or not self.is_generated(clip):
+        record = self.files.record(clip)
+        if record is None or record["status"] != "ok" or not self.files.is_generated(clip):
             return False
         return self._is_measured(record)
 
@@ -265,25 +235,52 @@ class Run:
         waiting = [handle for handle in self.selected if not self.is_done(handle.name)]
         done = len(self.selected) - len(waiting)
         progress("", done, len(self.selected))
+
+        def finished(name: str) -> None:
+            nonlocal done
+            done += 1
+            progress(name, done, len(self.selected))
+
+        if len(waiting) > 1 and _wants_overlap(self._overlap):
+            with Beside(self._config, self.folder) as beside:
+                waiting = self._round(waiting, generated, finished, beside)
+                for name in beside.drain():
+                    finished(name)
+                waiting += beside.left()
         while waiting:
-            later: list[ClipHandle] = []
-            for handle, clip in prefetched(waiting):
-                with Claim.take(self.record_path(handle.name).with_suffix(".claim")) as claim:
-                    if claim is None:
-                        later.append(handle)
-                        continue
-                    if not self.is_done(handle.name):  # another process may have finished it since
-                        self._clip(handle.name, clip, generated)
-                done += 1
-                progress(handle.name, done, len(self.selected))
-            if later:
+            waiting = self._round(waiting, generated, finished)
+            if waiting:
                 time.sleep(CLAIM_POLL_SECONDS)
-            finished = [h for h in later if self.is_done(h.name)]
-            done += len(finished)
-            waiting = [h for h in later if h not in finished]
+            for handle in list(waiting):
+                if self.is_done(handle.name):
+                    waiting.remove(handle)
+                    finished(handle.name)
         return generated
 
-    def _clip(self, name: str, clip: Clip | Exception, generated: list[str]) -> None:
+    def _round(
+        self, waiting: Sequence[ClipHandle], generated: list[str], finished: Callable[[str], None], beside: Beside | None = None
+    ) -> list[ClipHandle]:
+        """Generate and score clips, or leave the scoring to the process ``beside``; returns those that another process works on."""
+        later = []
+        for handle, clip in prefetched(waiting):
+            scored = True
+            with Claim.take(self.files.claim_path(handle.name)) as claim:
+                if claim is None:
+                    later.append(handle)
+                    continue
+                if not self.is_done(handle.name):  # another process may have finished it since
+                    scored = self._clip(handle.name, clip, generated, score=beside is None or not beside.alive)
+            if beside is not None:
+                for name in beside.finished():
+                    finished(name)
+                if not scored:
+                    beside.put(handle, self.fingerprints[handle.name])
+            if scored:
+                finished(handle.name)
+        return later
+
+    def _clip(self, name: str, clip: Clip | Exception, generated: list[str], score: bool) -> bool:
+        """Generate what is not generated and score it; False where the scoring alone is left to do."""
         stage = "load"
         record: dict[str, Any] = {"clip": name}
         started = time.perf_counter()
@@ -291,9 +288,11 @@ class Run:
             if isinstance(clip, Exception):
                 raise clip
             record.update(has_truth=clip.has_truth, properties=properties(clip))
-            known = self.record(name)
-            if known is not None and self.is_generated(name):
-                record, stored = {**known, **record}, self._stored(name)
+            known = self.files.record(name)
+            if known is not None and self.files.is_generated(name):
+                if not score:
+                    return False
+                record, stored = {**known, **record}, self.files.stored(name)
             else:
                 stage = "generate"
                 made = self.model.predict(clip, self.seed)
@@ -306,53 +305,22 @@ class Run:
                 if notes := notes_of(self.model.call):
                     record["notes"] = notes
                 stage = "store"
-                record["prediction"], stored = self._store(name, made.frames, clip.fps)
-                self._write_record({**record, "status": "generated"})
+                record["prediction"], stored = self.files.store(name, made.frames, clip.fps)
+                self.files.write_record({**record, "status": "generated"})
                 generated.append(name)
                 del made
+                if not score:
+                    return False
             stage = "score"
-            if "present" in record:
-                clip = clip.at(record["present"])
-            for view in self.views:
-                measure_clip(self._arrays(record, view), clip, stored, self.measures, self.device)
-            for key in ("error", "stage", "traceback"):
-                record.pop(key, None)
-            self._write_record({**record, "status": "ok"})
+            self.passes.score(self.files, self.fingerprints[name], record, clip, stored)
         except StorageError:
             raise
         except Exception as error:  # a model may raise anything; one bad clip never ends a run
             message = f"{type(error).__name__}: {error}"
             log.error("%s failed (%s): %s", name, stage, message)
             text = "".join(traceback.format_exception(error))
-            self._write_record({**record, "status": "failed", "stage": stage, "error": message, "traceback": text})
-
-    def _store(self, name: str, prediction: Frames, fps: float) -> tuple[str, Frames]:
-        """Store a prediction losslessly; returns the checksum of its file and the frames as read back from it."""
-        from vpbench.video import write_lossless
-
-        path = self.prediction_path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        clear_leftovers(path)
-        try:
-            write_lossless(path, prediction, fps)
-        except OSError as error:
-            raise cannot_write(path, error) from error
-        stored = self._stored(name)
-        if not np.array_equal(stored, prediction):
-            path.unlink()
-            raise StorageError(f"{path}: reading back gave other pixels than were written; check the disk and the installed av package.")
-        return sha256_file(path), stored
-
-    def _stored(self, name: str) -> Frames:
-        from vpbench.video import read_lossless
-
-        try:
-            return read_lossless(self.prediction_path(name))
-        except DataError as error:
-            raise StorageError(str(error)) from error
-
-    def _write_record(self, record: Mapping[str, Any]) -> None:
-        write_json(self.record_path(record["clip"]), record)
+            self.files.write_record({**record, "status": "failed", "stage": stage, "error": message, "traceback": text})
+        return True
 
     def score(self, generated: Sequence[str] = ()) -> Result:
         """Derive the scores of every clip that is done, by whatever process, and say how the run stands.
@@ -367,7 +335,7 @@ class Run:
                 return result
 
     def _records(self) -> dict[str, dict[str, Any]]:
-        return {name: record for name in sorted(self.fingerprints) if (record := self.record(name)) is not None}
+        return {name: record for name in sorted(self.fingerprints) if (record := self.files.record(name)) is not None}
 
     def _score(self, records: Mapping[str, dict[str, Any]], generated: Sequence[str]) -> Result:
         done: dict[str, dict[str, Any]] = {}
@@ -388,23 +356,22 @@ class Run:
             header["model"]["notes"] = notes
         names = list(self.fingerprints)
         scores = []
-        for view in self.views:
+        for view in self.passes.views:
             scored = {
                 name: Scored(
-                    self._arrays(record, view),
+                    clip_store(self.folder, self.fingerprints[name], record, view),
                     bool(record["has_truth"]) or view.against == "source",
                     dict(record.get("properties", {})),
                     record.get("present", ()),
                 )
                 for name, record in done.items()
             }
-            scores.append(write_scores(self.folder, header, self.protocol, view, scored, failed, names, self.absent))
+            scores.append(write_scores(self.folder, header, self.passes.protocol, view, scored, failed, names, self.passes.absent))
         self._write_manifest()
-        return Result(self.folder, scores, len(self.handles), len(done), list(generated), failed, self.absent)
+        return Result(self.folder, scores, len(self.handles), len(done), list(generated), failed, self.passes.absent)
 
     def _is_measured(self, record: Mapping[str, Any]) -> bool:
-        stores = [self._arrays(record, view) for view in self.views]
-        return all(store.has(measure) for store in stores for measure in self.measures.values())
+        return self.passes.are_stored(self.files, self.fingerprints[record["clip"]], record)
 
     def _write_manifest(self) -> None:
         """Write the benchmark's mask manifest beside the runs, where it has one."""
@@ -433,24 +400,9 @@ def _by_note(done: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"note": note, "clips": sorted(clips[note])} for note in sorted(clips)]
 
 
-def _device(wanted: str, needed: bool) -> str:
-    """The torch device of a run; torch is asked only when a network will run.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
-    if not needed or wanted == "cpu":
-        return "cpu"
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device={wanted}: cannot be used here ({reason}). Use device=cpu or device=auto.") from error
-    return wanted
+def _wants_overlap(overlap: Any) -> bool:
+    """Whether clips are scored in a process of their own; ``auto``: where there is a GPU, which the model would leave idle meanwhile."""
+    return bool(overlap) if overlap != "auto" else any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
 
 
 def _first_difference(found: Any, expected: Any, where: str = "") -> str:

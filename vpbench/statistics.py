@@ -26,15 +26,20 @@ POWER = 0.8  # that the clips a note asks for would give
 RESAMPLES = 10_000
 SEED = 0
 MOST_CLIPS = 1_000_000  # where a note stops counting
+MOST_RESAMPLED = 5000  # units of a bootstrap; more clips than that are resampled in bins
 
 
 def resamples(clips: int, count: int = RESAMPLES, seed: int = SEED) -> Floats:
     """Return how often each clip occurs in each resample: (count, clips), rows sum to ``clips``.
 
+    More than ``MOST_RESAMPLED`` clips are resampled in so many bins instead, clip i in bin ``i % MOST_RESAMPLED``: (count, bins). A bin
+    is a sample of the clips, so intervals are the same but for what so many units can tell of a deviation (1 %).
+
     Equal arguments give equal draws with every NumPy: of its generators only ``RandomState`` promises that (NEP 19), and tables kept in
     git must not change with a NumPy.
     """
-    return np.random.RandomState(seed).multinomial(clips, np.full(clips, 1 / clips), size=count).astype(np.float64)
+    units = min(clips, MOST_RESAMPLED)
+    return np.random.RandomState(seed).multinomial(units, np.full(units, 1 / units), size=count).astype(np.float64)
 
 
 def resampled_means(values: Floats, draws: Floats, weights: Floats | None = None) -> Floats:
@@ -42,23 +47,35 @@ def resampled_means(values: Floats, draws: Floats, weights: Floats | None = None
 
     Args:
         values: (clips, columns); nan where a clip has no value, it then takes no part.
-        draws: (count, clips), see ``resamples``.
+        draws: (count, clips) or (count, bins), see ``resamples``.
         weights: (clips, columns) of the clips in the mean (their frames); None for equal ones.
 
     Returns:
         (columns, count); nan where a resample holds no clip with a value.
     """
     defined = ~np.isnan(values)
-    if weights is None and defined.all():
+    bins = draws.shape[1]
+    if weights is None and defined.all() and len(values) == bins:
         unique, inverse = np.unique(values, axis=1, return_inverse=True)  # a matrix product may round equal columns differently
         return ((unique.T @ draws.T) / len(values))[inverse.reshape(-1)]
     weigh = defined.astype(np.float64) if weights is None else np.where(defined, weights, 0.0)
-    both = np.concatenate([np.where(defined, values, 0.0) * weigh, weigh])
+    both = np.concatenate([_binned(np.where(defined, values, 0.0) * weigh, bins), _binned(weigh, bins)])
     unique, inverse = np.unique(both, axis=1, return_inverse=True)
     sums, totals = np.split(unique, 2)
     with np.errstate(invalid="ignore", divide="ignore"):
         means: Floats = (sums.T @ draws.T) / (totals.T @ draws.T)
     return means[inverse.reshape(-1)]
+
+
+def _binned(values: Floats, bins: int) -> Floats:
+    """The sums of the rows of each bin: (clips, columns) to (bins, columns)."""
+    if len(values) == bins:
+        return values
+    rounds = -(-len(values) // bins)
+    padded = np.zeros((rounds * bins, values.shape[1]))
+    padded[: len(values)] = values
+    sums: Floats = padded.reshape(rounds, bins, -1).sum(axis=0)
+    return sums
 
 
 def percentile_interval(statistics: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:

@@ -134,11 +134,13 @@ def read_manifest(run: Path) -> dict[str, Any]:
     """
     path = run / "run.json"
     found = read_json(path)
-    parts = {key: found.get(key, {}) for key in ("config", "clips", "identity", "provenance")}
+    parts = {key: found.get(key) for key in ("config", "clips", "identity", "provenance")}
+    parts["identity.model"] = parts["identity"].get("model") if isinstance(parts["identity"], dict) else None
     wrong = [key for key, part in parts.items() if not isinstance(part, dict)]
-    wrong += ["clips" for fingerprint in (parts["clips"] if not wrong else {}).values() if not isinstance(fingerprint, str)]
+    if not wrong and not all(isinstance(fingerprint, str) for fingerprint in found["clips"].values()):
+        wrong = ["clips"]
     if wrong:
-        raise StorageError(f"{path}: {wrong[0]} is no object. It is not what a run writes; run the same command again.")
+        raise StorageError(f"{path}: {wrong[0]} is no object of what a run writes. Move the folder away and run the same command again.")
     return found
 
 
@@ -157,7 +159,7 @@ def read_record(path: Path) -> dict[str, Any]:
         found.get("clip") != path.stem
         or not re.fullmatch(r"[0-9a-f]{64}", found.get("prediction", "0" * 64))
         or "status" not in found
-        or (found.get("status") == "ok" and "has_truth" not in found)
+        or (found.get("status") == "ok" and not ("has_truth" in found and "frames" in found.get("properties", {})))
         or (found.get("status") == "failed" and "error" not in found)
         or not (isinstance(frames, int) and 0 < frames < MOST_FRAMES)
         or not all(isinstance(frame, int) for frame in present)

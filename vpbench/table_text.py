@@ -269,5 +269,5 @@ def _caps(columns: Sequence[Cell]) -> dict[str, list[str]]:
 
 def cap_of(cell: Cell) -> float | None:
     """The cap on a clip's value that the signature names; None where there is none."""
-    found = re.search(r"[|,]cap=([0-9.]+)", cell.signature)
+    found = re.search(r"[|,]cap=(\d{1,9}(?:\.\d{1,9})?)(?![\d.])", cell.signature)
     return float(found[1]) if found else None

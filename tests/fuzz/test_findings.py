@@ -278,6 +278,8 @@ class TestRunFolders:
             pytest.param(lambda m: m.update(clips={"b": {}}), id="a clip's fingerprint"),
             pytest.param(lambda m: m.update(config="x"), id="configuration"),
             pytest.param(lambda m: m.update(identity=3), id="identity"),
+            pytest.param(lambda m: m["identity"].update(model="x"), id="the model's identity"),
+            pytest.param(lambda m: m.pop("clips"), id="no clips"),
         ],
     )
     def test_a_manifest_whose_parts_are_of_other_types(self, edit: Callable[[dict[str, Any]], Any], root: Path, run: Path) -> None:
@@ -296,6 +298,8 @@ class TestRunFolders:
             pytest.param(lambda r: r.pop("status"), id="no status"),
             pytest.param(lambda r: r.update(clip="a"), id="another clip"),
             pytest.param(lambda r: r.pop("has_truth"), id="no has_truth"),
+            pytest.param(lambda r: r.pop("properties"), id="no properties"),
+            pytest.param(lambda r: r["properties"].pop("frames"), id="no frames"),
         ],
     )
     def test_a_record_of_other_types_is_no_record(self, edit: Callable[[dict[str, Any]], Any], root: Path, run: Path) -> None:
@@ -314,6 +318,12 @@ class TestRunFolders:
             (run / "clips/b.claim").write_text(json.dumps(given))
             assert command("status", run) in (0, 1)
             assert command("status", run, "--json") in (0, 1)
+
+    @pytest.mark.parametrize("cap", ["9" * 400, "1.2.3", ""])
+    def test_a_signature_whose_cap_is_no_number(self, cap: str, root: Path, run: Path) -> None:
+        path = run / "scores/pixels-raw/summary.json"
+        path.write_text(path.read_text().replace("cap=100", f"cap={cap}"))
+        assert command("report", run, "-o", root / "out") == 0
 
     def test_a_protocol_of_another_shape(self, run: Path, root: Path) -> None:
         (other,) = (root / "runs/bench").glob("dark-*")

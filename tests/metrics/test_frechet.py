@@ -6,6 +6,7 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import vpbench.metrics.frechet as frechet_module
 from vpbench.metrics.frechet import cubic_kernel, frechet, frechet_without, kernel_distance, kernel_distance_without
 
 SHAPES = [pytest.param(9, 40, id="n<d"), pytest.param(40, 40, id="n=d"), pytest.param(200, 40, id="n>d")]
@@ -122,6 +123,30 @@ def test_values_without_a_group_are_those_of_the_other_rows(n, d):
         )
     rest = [kernel_distance(x[keep], y[keep], np.unique(groups[keep], return_inverse=True)[1]) for keep in keeps]
     np.testing.assert_allclose(kernel_distance_without(x, y, groups), rest, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dead", [0, 3])
+def test_with_many_groups_the_change_is_the_first_term_of_the_exact_one(dead, monkeypatch):
+    x, y = (np.hstack([rows, np.ones((len(rows), dead))]) for rows in features(3000, 12))  # dead features have no variance
+    groups = np.repeat(np.arange(1200), np.tile([1, 2, 4, 3], 300))[:3000]
+    exact = frechet_without(x, y, groups, 1)
+    monkeypatch.setattr(frechet_module, "MOST_EXACT", 100)
+    monkeypatch.setattr(frechet_module, "BLOCK", 257)
+    expanded, whole = frechet_without(x, y, groups, 1), frechet(x, y)
+    change = exact - whole
+    np.testing.assert_allclose(expanded - whole, change, atol=np.abs(change).max() / 50)
+    assert np.std(expanded) == pytest.approx(np.std(exact), rel=1e-3)
+
+
+def test_rows_in_blocks_give_what_all_at_once_give(monkeypatch):
+    x, y = features(400, 12)
+    groups = groups_of(400, 3)
+    at_once = frechet(x, y), frechet_without(x, y, groups), kernel_distance(x, y, groups), kernel_distance_without(x, y, groups)
+    monkeypatch.setattr(frechet_module, "BLOCK", 7)
+    monkeypatch.setattr(frechet_module, "PAIRS", 7)
+    in_blocks = frechet(x, y), frechet_without(x, y, groups), kernel_distance(x, y, groups), kernel_distance_without(x, y, groups)
+    for one, other in zip(at_once, in_blocks, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
 def test_kernel_agrees_with_torchmetrics():

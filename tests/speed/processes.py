@@ -1,10 +1,13 @@
-"""Clips per minute of a sweep in one process and in two, on models that need the processor alone.
+"""Clips per minute: of two processes beside one, and of scoring beside the model.
 
     python -m tests.speed.processes
     python -m tests.speed.processes --frames 48 --repeats 3
 
-Each process is started afresh, as ``vpbench run`` with shards; both ways take turns. The sweep is ``flow_propagation`` and
-``temporal_median`` over the demo under ``pixels``; a process uses one thread. Starting Python counts.
+Every process is started afresh, as ``vpbench run``, and what is compared takes turns. Starting Python counts; a process uses one thread.
+
+* Two processes: ``flow_propagation`` and ``temporal_median`` over the demo under ``pixels``, in one process that has one core, in two
+  (two shards) that have two cores, and in one that has two cores, which it uses in part: it reads ahead, and FFmpeg has threads.
+* Scoring beside the model: a model that waits, as the host does while a GPU works, on two cores with ``overlap=false`` and ``true``.
 """
 
 from __future__ import annotations
@@ -18,20 +21,34 @@ import tempfile
 import time
 from pathlib import Path
 
+from vpbench.clip import Frames, MaskedClip
+
 MODELS, CLIPS = ("flow_propagation", "temporal_median"), 8
+WAIT = 3.0  # seconds for a clip: about what scoring one of 48 frames takes
+CORES = sorted(os.sched_getaffinity(0))
 
 
-def seconds(out: Path, processes: int, frames: int) -> float:
-    """How long the sweep takes in so many processes, into an empty folder."""
-    line = [sys.executable, "-m", "vpbench", "run", "-m", f"model={','.join(MODELS)}", "benchmark=demo", f"benchmark.frames={frames}"]
-    line += ["protocol=pixels", f"out={out}", f"num_shards={processes}"]
+def waiting(clip: MaskedClip, *, seed: int) -> Frames:
+    """A model that leaves the processor alone, as one on a GPU does."""
+    time.sleep(WAIT)
+    return clip.frames
+
+
+def seconds(out: Path, cores: int, *lines: list[str]) -> float:
+    """How long so many commands take together, each into the same empty folder, on the first cores of this machine."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     begun = time.perf_counter()
     started = [
-        subprocess.Popen([*line, f"shard={shard}"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for shard in range(processes)
+        subprocess.Popen(
+            [sys.executable, "-m", "vpbench", "run", *line, "benchmark=demo", "protocol=pixels", f"out={out}"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: os.sched_setaffinity(0, CORES[:cores]),
+        )
+        for line in lines
     ]
-    assert [process.wait() for process in started] == [0] * processes
+    assert [process.wait() for process in started] == [0] * len(lines)
     return time.perf_counter() - begun
 
 
@@ -40,15 +57,28 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=48, help="of each clip")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    ratios = []
-    print("clips per minute: one process, two processes, ratio")
-    for repeat in range(options.repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            one, two = (seconds(Path(folder) / str(n), n, options.frames) for n in (1, 2))
-        rates = [60 * CLIPS * len(MODELS) / taken for taken in (one, two)]
-        ratios.append(one / two)
-        print(f"{repeat}: {rates[0]:.1f}  {rates[1]:.1f}  {ratios[-1]:.2f}", flush=True)
-    print(f"median ratio {statistics.median(ratios):.2f}; load {os.getloadavg()[0]:.1f} at the end")
+    size = f"benchmark.frames={options.frames}"
+    sweep = ["-m", f"model={','.join(MODELS)}", size]
+    shards = [[*sweep, "num_shards=2", f"shard={shard}"] for shard in (0, 1)]
+    model = ["model=custom", "model.target=tests.speed.processes.waiting", size]
+    ways: dict[str, tuple[int, int, list[list[str]]]] = {
+        "one process, one core": (len(MODELS), 1, [sweep]),
+        "two processes, two cores": (len(MODELS), 2, shards),
+        "one process, two cores": (len(MODELS), 2, [sweep]),
+        "overlap=false": (1, 2, [[*model, "overlap=false"]]),
+        "overlap=true": (1, 2, [[*model, "overlap=true"]]),
+    }
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    print("clips per minute:", " | ".join(ways))
+    for _ in range(options.repeats):
+        for way, (models, cores, lines) in ways.items():
+            with tempfile.TemporaryDirectory() as folder:
+                rates[way].append(60 * CLIPS * models / seconds(Path(folder), cores, *lines))
+        print(" | ".join(f"{found[-1]:.1f}" for found in rates.values()), flush=True)
+    for one, other in (("one process, one core", "two processes, two cores"), ("overlap=false", "overlap=true")):
+        ratios = [b / a for a, b in zip(rates[one], rates[other], strict=True)]
+        print(f"{other} / {one}: {', '.join(f'{ratio:.2f}' for ratio in ratios)}, median {statistics.median(ratios):.2f}")
+    print(f"load {os.getloadavg()[0]:.1f} at the end")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def measure(arguments: list[str]) -> tuple[float, float, float]:
 def write_runs(folder: Path, models: int, clips: int, metrics: int) -> None:
     """Run folders whose models differ by a little more than the noise."""
     rng = np.random.default_rng(0)
-    names = [f"clip-{i:04}" for i in range(clips)]
+    names = [f"clip-{i:06}" for i in range(clips)]
     hard = rng.normal(0, 4, (metrics, clips))
     properties = {name: _properties(rng, i) for i, name in enumerate(names)}
     columns = [f"metric{i:02}[{'hole' if i % 2 else 'frame'}]" for i in range(metrics)]

@@ -35,11 +35,7 @@ class RunFolder:
         path = summary.source.parent.parent.parent
         if summary.source.parent.parent.name != "scores" or not (path / "run.json").exists():
             return None
-        manifest = read_manifest(path)
-        for key in ("config", "clips"):
-            if key not in manifest:
-                raise StorageError(f"{path / 'run.json'}: {key} is no object. It is not what a run writes; run the same command again.")
-        return cls(path, manifest)
+        return cls(path, read_manifest(path))
 
     @property
     def benchmark(self) -> Any:
