@@ -47,6 +47,11 @@ def frechet(x: NDArray[np.floating], y: NDArray[np.floating], ddof: int = 1) -> 
     return _distance(*_moments(x, ddof), *_moments(y, ddof))
 
 
+def frechet_distances(x: NDArray[np.floating], y: NDArray[np.floating], groups: Groups, ddof: int = 1) -> tuple[float, Floats]:
+    """Return ``frechet`` and, of at least 3 groups, ``frechet_without``."""
+    return frechet(x, y, ddof), frechet_without(x, y, groups, ddof) if groups[-1] > 1 else np.empty(0)
+
+
 def frechet_without(x: NDArray[np.floating], y: NDArray[np.floating], groups: Groups, ddof: int = 1) -> Floats:
     """Return the Fréchet distance without each group of rows in turn.
 
@@ -78,7 +83,8 @@ def frechet_without(x: NDArray[np.floating], y: NDArray[np.floating], groups: Gr
         mean_y, change_y = _changes(y, centre_y, scatter_y, slope_y, ends, ddof)
         apart = centre_x - centre_y
         moved = ((apart + mean_x - mean_y) ** 2).sum(axis=1) - apart @ apart
-        return np.maximum(frechet(x, y, ddof) + moved + change_x + change_y, 0.0)
+        expanded: Floats = np.maximum(frechet(x, y, ddof) + moved + change_x + change_y, 0.0)
+        return expanded
     found = []
     for part in parts:
         mean_x, root_x = _moments_without(x[part] - centre_x, len(x), scatter_x, ddof)
@@ -87,8 +93,10 @@ def frechet_without(x: NDArray[np.floating], y: NDArray[np.floating], groups: Gr
     return np.array(found)
 
 
-def kernel_distance(x: NDArray[np.floating], y: NDArray[np.floating], groups: Groups) -> float:
-    """Return the paired kernel distance of two sets of features.
+def kernel_distances(x: NDArray[np.floating], y: NDArray[np.floating], groups: Groups) -> tuple[float, Floats]:
+    """Return the paired kernel distance of two sets of features, and the distances without each group of rows in turn.
+
+    Takes time that grows with the square of the rows, and no memory to speak of.
 
     Args:
         x: (n, d).
@@ -96,17 +104,24 @@ def kernel_distance(x: NDArray[np.floating], y: NDArray[np.floating], groups: Gr
         groups: (n,) the group of each row, numbered from 0 and ascending; at least 2 groups.
 
     Returns:
-        An unbiased estimate, so sometimes below 0; exactly 0 for equal sets.
+        An unbiased estimate, so sometimes below 0 and exactly 0 for equal sets; and (groups,) of them, empty for 2 groups.
     """
-    sums, counts = _pair_sums(x, y, groups)
-    return float(sums.sum() / counts.sum())
-
-
-def kernel_distance_without(x: NDArray[np.floating], y: NDArray[np.floating], groups: Groups) -> Floats:
-    """Return the (groups,) paired kernel distances without each of at least 3 groups of rows in turn."""
-    sums, counts = _pair_sums(x, y, groups)
-    without: Floats = (sums.sum() - 2 * sums) / (counts.sum() - 2 * counts)  # pairs are symmetric
-    return without
+    sums = np.zeros(len(x))  # of the pairs of each row with those of other groups
+    for mine in range(0, len(x), PAIRS):  # some at a time: all pairs at once may not fit into memory
+        for others in range(mine, len(x), PAIRS):
+            here, there = slice(mine, mine + PAIRS), slice(others, others + PAIRS)
+            a, b, c, d = (rows.astype(np.float64) for rows in (x[here], y[here], x[there], y[there]))
+            pairs = cubic_kernel(a, c) + cubic_kernel(b, d) - cubic_kernel(a, d) - cubic_kernel(b, c)
+            pairs[groups[here, None] == groups[there]] = 0.0
+            sums[here] += pairs.sum(axis=1)
+            if others > mine:
+                sums[there] += pairs.sum(axis=0)
+    sizes = np.bincount(groups)
+    of_group, counts = np.bincount(groups, weights=sums), sizes * (len(x) - sizes)
+    distance = float(of_group.sum() / counts.sum())
+    if len(sizes) < 3:
+        return distance, np.empty(0)
+    return distance, (of_group.sum() - 2 * of_group) / (counts.sum() - 2 * counts)  # pairs are symmetric
 
 
 def cubic_kernel(a: Floats, b: Floats) -> Floats:
@@ -127,7 +142,7 @@ def _moments(x: NDArray[np.floating], ddof: int) -> tuple[Floats, Floats]:
     for block in _blocks(len(x)):
         root = np.concatenate([root, (x[block] - mean) / np.sqrt(len(x) - ddof)])
         if len(root) > x.shape[1]:
-            root = np.linalg.qr(root, mode="r")  # A = QR, and Q changes no singular value of a product
+            root = np.asarray(np.linalg.qr(root, mode="r"))  # A = QR, and Q changes no singular value of a product
     return mean, root
 
 
@@ -185,19 +200,3 @@ def _distance(mean_x: Floats, root_x: Floats, mean_y: Floats, root_y: Floats) ->
     apart = mean_x - mean_y
     common = np.linalg.svd(root_x @ root_y.T, compute_uv=False).sum()
     return max(0.0, float(apart @ apart + (root_x**2).sum() + (root_y**2).sum() - 2 * common))
-
-
-def _pair_sums(x: NDArray[np.floating], y: NDArray[np.floating], groups: Groups) -> tuple[Floats, Groups]:
-    """Sum and number of the pairs of each group's rows with those of all others, both (groups,)."""
-    sums = np.zeros(len(x))
-    for mine in range(0, len(x), PAIRS):  # some at a time: all pairs at once may not fit into memory
-        for others in range(mine, len(x), PAIRS):
-            here, there = slice(mine, mine + PAIRS), slice(others, others + PAIRS)
-            a, b, c, d = (rows.astype(np.float64) for rows in (x[here], y[here], x[there], y[there]))
-            pairs = cubic_kernel(a, c) + cubic_kernel(b, d) - cubic_kernel(a, d) - cubic_kernel(b, c)
-            pairs[groups[here, None] == groups[there]] = 0.0
-            sums[here] += pairs.sum(axis=1)
-            if others > mine:
-                sums[there] += pairs.sum(axis=0)
-    sizes = np.bincount(groups)
-    return np.bincount(groups, weights=sums), sizes * (len(x) - sizes)

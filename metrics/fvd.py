@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpbench.errors import ConfigError
-from vpbench.metrics.frechet import frechet, frechet_without
+from vpbench.metrics.frechet import frechet_distances
 from vpbench.metrics.i3d_features import Groups, ScoresMetric
 
 
@@ -45,10 +45,6 @@ class Fvd(ScoresMetric):
         """The conventions of the value."""
         return f"{super().variant},ddof={self.ddof}"
 
-    def distance(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> float:
-        """Return the Fréchet distance."""
-        return frechet(x, y, self.ddof)
-
-    def without(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> NDArray[np.float64]:
-        """Return the distances without each group of rows."""
-        return frechet_without(x, y, groups, self.ddof)
+    def distances(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> tuple[float, NDArray[np.float64]]:
+        """Return the Fréchet distance, and those without each group of rows."""
+        return frechet_distances(x, y, groups, self.ddof)

@@ -274,12 +274,11 @@ class FeatureMetric(SetMetric):
         return self.region != "frame"
 
     @abstractmethod
-    def distance(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> float:
-        """The distance between (n, d) features; ``groups`` (n,) numbers the clip of each row from 0."""
+    def distances(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> tuple[float, NDArray[np.float64]]:
+        """The distance between (n, d) features, and the distances without each group of rows where there are at least 3 (else empty).
 
-    @abstractmethod
-    def without(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> NDArray[np.float64]:
-        """The distances without each of at least 3 groups of rows."""
+        ``groups`` (n,) numbers the clip of each row, from 0 and ascending.
+        """
 
     def reduce(self, clips: Mapping[str, Arrays]) -> SetValue:
         """Return the distance over all clips, and without each where 3 or more have features; nan for fewer than 2 clips."""
@@ -296,8 +295,9 @@ class FeatureMetric(SetMetric):
         if len(x) < x.shape[1]:
             notes.insert(0, f"n={len(x)} < {x.shape[1]} features: compare only equal n and clip lists")
         groups = np.repeat(np.arange(len(used)), sizes)
-        without = dict(zip(used, map(float, self.without(x, y, groups)), strict=True)) if len(used) > 2 else {}
-        return SetValue(self.distance(x, y, groups), len(x), without, "; ".join(notes), x.shape[1])
+        distance, without = self.distances(x, y, groups)
+        leave_one_out = dict(zip(used, without.tolist(), strict=True)) if len(used) > 2 else {}
+        return SetValue(distance, len(x), leave_one_out, "; ".join(notes), x.shape[1])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.metrics.frechet import kernel_distance, kernel_distance_without
+from vpbench.metrics.frechet import kernel_distances
 from vpbench.metrics.i3d_features import Groups, ScoresMetric
 
 
@@ -32,10 +32,6 @@ class Kvd(ScoresMetric):
         """The conventions of the value."""
         return f"{super().variant},cubic,paired"
 
-    def distance(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> float:
-        """Return the kernel distance over pairs of different clips."""
-        return kernel_distance(x, y, groups)
-
-    def without(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> NDArray[np.float64]:
-        """Return the distances without each group of rows."""
-        return kernel_distance_without(x, y, groups)
+    def distances(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> tuple[float, NDArray[np.float64]]:
+        """Return the kernel distance over pairs of different clips, and those without each group of rows."""
+        return kernel_distances(x, y, groups)

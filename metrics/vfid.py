@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vpbench.errors import ConfigError
 from vpbench.measuring import Region
-from vpbench.metrics.frechet import frechet, frechet_without
+from vpbench.metrics.frechet import frechet_distances
 from vpbench.metrics.i3d_features import EPS, BothSides, FeatureMetric, Groups, I3dPooled, InputRange, Norm
 from vpbench.metrics.options import check_options
 
@@ -69,10 +69,6 @@ class Vfid(FeatureMetric):
         """The features of both sides."""
         return BothSides(I3dPooled("prediction", self.norm, self.window, self.input_range, self.weights))
 
-    def distance(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> float:
-        """Return the Fréchet distance."""
-        return frechet(x, y)
-
-    def without(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> NDArray[np.float64]:
-        """Return the distances without each group of rows."""
-        return frechet_without(x, y, groups)
+    def distances(self, x: NDArray[np.float32], y: NDArray[np.float32], groups: Groups) -> tuple[float, NDArray[np.float64]]:
+        """Return the Fréchet distance, and those without each group of rows."""
+        return frechet_distances(x, y, groups)

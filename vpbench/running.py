@@ -170,6 +170,8 @@ class Run:
         self.handles = list(self.benchmark)
         chosen = select(self.handles, config["clips"], config["limit"])
         self.selected = sharded(chosen, int(config.get("shard", 0)), int(config.get("num_shards", 1)))
+        mine = {handle.name for handle in self.selected}
+        self._others = [handle.name for handle in chosen if handle.name not in mine]  # clips of other shards
         if callable(expect := getattr(self.model.call, "expect", None)):
             expect(self.handles, self.selected)
         self.seed = int(config["seed"])
@@ -325,14 +327,26 @@ class Run:
     def score(self, generated: Sequence[str] = ()) -> Result:
         """Derive the scores of every clip that is done, by whatever process, and say how the run stands.
 
-        What another process finished meanwhile is taken in, so that of many processes the last one leaves the scores of all clips.
+        What another process finished meanwhile is taken in, so that of many processes the last one leaves the scores of all clips. A
+        shard derives none while clips of other shards are to come: that would read all files of all clips once per shard.
         """
+        if coming := self._coming():
+            log.info("%s: %d clips of other shards are to come; whoever does the last one writes the scores", self.folder, coming)
+            mine = [record for handle in self.selected if (record := self.files.record(handle.name))]
+            failed = {record["clip"]: str(record["error"]) for record in mine if record["status"] == "failed"}
+            ok = sum(record["status"] == "ok" for record in mine)
+            return Result(self.folder, [], len(self.handles), ok, list(generated), failed, self.passes.absent)
         records = self._records()
         while True:
             result = self._score(records, generated)
             before, records = records, self._records()
             if records == before:
                 return result
+
+    def _coming(self) -> int:
+        """How many clips of other shards are neither done nor failed, as their records say."""
+        records = map(self.files.record, self._others)
+        return sum(record is None or record["status"] not in ("ok", "failed") for record in records)
 
     def _records(self) -> dict[str, dict[str, Any]]:
         return {name: record for name in sorted(self.fingerprints) if (record := self.files.record(name)) is not None}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vpbench.metrics.frechet as frechet_module
-from vpbench.metrics.frechet import cubic_kernel, frechet, frechet_without, kernel_distance, kernel_distance_without
+from vpbench.metrics.frechet import cubic_kernel, frechet, frechet_without, kernel_distances
 
 SHAPES = [pytest.param(9, 40, id="n<d"), pytest.param(40, 40, id="n=d"), pytest.param(200, 40, id="n>d")]
 
@@ -22,6 +22,14 @@ def features(n, d, seed=0, change=0.3):
 
 def groups_of(n, size=2):
     return np.arange(n) // size
+
+
+def kernel_distance(x, y, groups):
+    return kernel_distances(x, y, groups)[0]
+
+
+def kernel_distance_without(x, y, groups):
+    return kernel_distances(x, y, groups)[1]
 
 
 def moments(x):
