@@ -5,7 +5,7 @@
 
 Every process is started afresh, as ``vpbench run``, and what is compared takes turns. Starting Python counts; a process uses one thread.
 
-* Two processes: ``flow_propagation`` and ``temporal_median`` over the demo under ``pixels``, in one process that has one core, in two
+* Two processes: three models that need the processor alone over the demo under ``pixels``, in one process that has one core, in two
   (two shards) that have two cores, and in one that has two cores, which it uses in part: it reads ahead, and FFmpeg has threads.
 * Scoring beside the model: a model that waits, as the host does while a GPU works, on two cores with ``overlap=false`` and ``true``.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from vpbench.clip import Frames, MaskedClip
 
-MODELS, CLIPS = ("flow_propagation", "temporal_median"), 8
+MODELS, CLIPS = ("flow_propagation", "temporal_median", "telea"), 8
 WAIT = 3.0  # seconds for a clip: about what scoring one of 48 frames takes
 CORES = sorted(os.sched_getaffinity(0))
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from vpbench.errors import DataError
-from vpbench.storage import sha256_file
+from vpbench.weights import cached_sha256
+
+BIG = 1 << 20  # bytes; smaller files are read again by every process
 
 
 def existing_root(root: str | os.PathLike[str], what: str) -> Path:
@@ -66,7 +68,7 @@ def check_unique(names: Iterable[str], source: Path) -> None:
 
 
 def file_hash(path: Path) -> str:
-    """Hex sha256 of a file; computed once per process for the same path, size and time.
+    """Hex sha256 of a file; computed once for the same path, size and times: of big files by any process, else by this one.
 
     Raises:
         DataError: no such file.
@@ -75,12 +77,12 @@ def file_hash(path: Path) -> str:
         stat = path.stat()
         return _file_hash(path, stat.st_size, stat.st_mtime_ns)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def _file_hash(path: Path, size: int, time_ns: int) -> str:
-    return sha256_file(path)
+    return cached_sha256(path, big=BIG)
 
 
 def fingerprint(files: Iterable[Path], *settings: Any) -> str:
