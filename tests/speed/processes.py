@@ -5,8 +5,9 @@
 
 Every process is started afresh, as ``vpbench run``, and what is compared takes turns. Starting Python counts; a process uses one thread.
 
-* Two processes: three models that need the processor alone over the demo under ``pixels``, in one process that has one core, in two
-  (two shards) that have two cores, and in one that has two cores, which it uses in part: it reads ahead, and FFmpeg has threads.
+* Two processes: three models that need the processor alone over the demo under ``pixels``, as one process that has one core, as two
+  (``hydra/launcher=cores``, four shards) that have two cores, and as one that has two cores, which it uses in part: it reads ahead, and
+  FFmpeg has threads.
 * Scoring beside the model: a model that waits, as the host does while a GPU works, on two cores with ``overlap=false`` and ``true``.
 """
 
@@ -34,21 +35,16 @@ def waiting(clip: MaskedClip, *, seed: int) -> Frames:
     return clip.frames
 
 
-def seconds(out: Path, cores: int, *lines: list[str]) -> float:
-    """How long so many commands take together, each into the same empty folder, on the first cores of this machine."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def seconds(out: Path, cores: int, line: list[str]) -> float:
+    """How long a command takes into an empty folder, on the first cores of this machine."""
     begun = time.perf_counter()
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "vpbench", "run", *line, "benchmark=demo", "protocol=pixels", f"out={out}"],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=lambda: os.sched_setaffinity(0, CORES[:cores]),
-        )
-        for line in lines
-    ]
-    assert [process.wait() for process in started] == [0] * len(lines)
+    subprocess.run(
+        [sys.executable, "-m", "vpbench", "run", *line, "benchmark=demo", "protocol=pixels", f"out={out}"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        check=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, CORES[:cores]),
+    )
     return time.perf_counter() - begun
 
 
@@ -59,21 +55,21 @@ def main() -> None:
     options = parser.parse_args()
     size = f"benchmark.frames={options.frames}"
     sweep = ["-m", f"model={','.join(MODELS)}", size]
-    shards = [[*sweep, "num_shards=2", f"shard={shard}"] for shard in (0, 1)]
+    shards = [*sweep, "shard=range(0,4)", "num_shards=4", "hydra/launcher=cores", "hydra.launcher.n_jobs=2"]
     model = ["model=custom", "model.target=tests.speed.processes.waiting", size]
-    ways: dict[str, tuple[int, int, list[list[str]]]] = {
-        "one process, one core": (len(MODELS), 1, [sweep]),
+    ways: dict[str, tuple[int, int, list[str]]] = {
+        "one process, one core": (len(MODELS), 1, sweep),
         "two processes, two cores": (len(MODELS), 2, shards),
-        "one process, two cores": (len(MODELS), 2, [sweep]),
-        "overlap=false": (1, 2, [[*model, "overlap=false"]]),
-        "overlap=true": (1, 2, [[*model, "overlap=true"]]),
+        "one process, two cores": (len(MODELS), 2, sweep),
+        "overlap=false": (1, 2, [*model, "overlap=false"]),
+        "overlap=true": (1, 2, [*model, "overlap=true"]),
     }
     rates: dict[str, list[float]] = {way: [] for way in ways}
     print("clips per minute:", " | ".join(ways))
     for _ in range(options.repeats):
-        for way, (models, cores, lines) in ways.items():
+        for way, (models, cores, line) in ways.items():
             with tempfile.TemporaryDirectory() as folder:
-                rates[way].append(60 * CLIPS * models / seconds(Path(folder), cores, *lines))
+                rates[way].append(60 * CLIPS * models / seconds(Path(folder), cores, line))
         print(" | ".join(f"{found[-1]:.1f}" for found in rates.values()), flush=True)
     for one, other in (("one process, one core", "two processes, two cores"), ("overlap=false", "overlap=true")):
         ratios = [b / a for a, b in zip(rates[one], rates[other], strict=True)]
