@@ -42,6 +42,16 @@ class TestReading:
         with pytest.raises(DataError, match=r"absent: no such file or folder\.$"):
             load_summaries([runs.root / "absent"])
 
+    def test_a_run_without_scores_is_not_left_out_in_silence(self, runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
+        begun = runs.root / "b"
+        begun.mkdir()
+        (begun / "run.json").write_text("{}")
+        with pytest.raises(DataError, match=r"b: holds no scores yet\. `vpbench status` says how far it is"):
+            load_summaries([runs.root])
+        runs("a", psnr(1.0), folder="a")
+        assert [s.model for s in load_summaries([runs.root])] == ["a"]
+        assert f"{begun}: is left out, it holds no scores yet" in caplog.text
+
     def test_of_a_folder_with_nothing_but_a_broken_file_the_file_is_named(self, runs: Runs) -> None:
         (runs.root / "results.json").write_text('{"schema": 3,')
         with pytest.raises(DataError, match=r"results\.json: cannot be read as JSON"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +23,14 @@ from vpbench.storage import parse_json
 
 SCHEMA = 3  # of summary.json
 SUBMISSIONS = "submissions"  # the folder of a leaderboard that holds summaries, one file each
+UNSCORED = "`vpbench status` says how far it is; the same `vpbench run` command without shards does what is missing."
 MOST_DIGITS = 15  # of a column: a float has no more
 AVERAGES = ("clips", "frame_means", "frames", "set")
 SAME = 1e-9  # relative: how far a stored value may be from the mean of its values per clip
 AGAIN = "Run the same `vpbench run` command again."
 AS_WRITTEN = "Use the summary.json that `vpbench run` wrote, as it is."
 Values = NDArray[np.float64]
+log = logging.getLogger(__name__)
 
 
 def _none() -> Values:
@@ -199,6 +202,8 @@ def load_summaries(paths: Sequence[Path]) -> list[Summary]:
     A JSON file holds one summary (a submission) or, under ``results``, several (a saved baseline). Folders whose name begins with
     ``.`` or ``_`` are skipped. A run named twice counts once, and so does an identical copy of it.
 
+    Runs that have no scores yet are left out, with a warning.
+
     Raises:
         DataError: a path that does not exist or has no scores, or a file that is no summary of ours; names it.
     """
@@ -210,7 +215,11 @@ def load_summaries(paths: Sequence[Path]) -> list[Summary]:
         if not files:
             for file in sorted(path.glob("*.json")):
                 _parsed(file)  # where one is broken, that is what is wrong
+            for run in _unscored(path):
+                raise DataError(f"{run}: holds no scores yet. {UNSCORED}")
             raise DataError(f"{path}: holds no scores (looked for scores/*/summary.json). Give a run folder, or run `vpbench run` first.")
+        for run in _unscored(path):
+            log.warning("%s: is left out, it holds no scores yet. %s", run, UNSCORED)
         for file in files:
             for summary in read_summaries(file):
                 found.setdefault((summary.digest, summary.run), summary)
@@ -231,6 +240,18 @@ def _files(folder: Path) -> Iterator[Path]:
         for child in sorted(folder.iterdir()):
             if child.is_dir() and not child.name.startswith((".", "_")):
                 yield from _files(child)
+
+
+def _unscored(folder: Path) -> Iterator[Path]:
+    """The run folders in a folder that have no scores: shards that are not all done."""
+    if (folder / "scores").is_dir() or (folder / SUBMISSIONS).is_dir() or not folder.is_dir():
+        return
+    if (folder / "run.json").is_file():
+        yield folder
+        return
+    for child in sorted(folder.iterdir()):
+        if not child.name.startswith((".", "_")):
+            yield from _unscored(child)
 
 
 def read_summaries(file: Path) -> list[Summary]:
