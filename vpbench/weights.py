@@ -246,12 +246,12 @@ def hugging_face_hub() -> Path:
     return Path(named or Path(os.environ.get("HF_HOME") or _cache_home() / "huggingface") / "hub").expanduser()
 
 
-def cached_sha256(path: Path, *, fresh: bool = False, big: int = BIG) -> str:
-    """Sha256 of a file; of a ``big`` one it is kept on record, one small file each, so that processes cannot disturb each other."""
+def cached_sha256(path: Path, *, fresh: bool = False) -> str:
+    """Sha256 of a file; of a big one it is kept on record, one small file each, so that processes cannot disturb each other."""
     path = path.resolve()
     stamp = _stamp(path)
     record = store() / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
-    if stamp[0] >= big and not fresh:
+    if stamp[0] >= BIG and not fresh:
         with contextlib.suppress(StorageError):
             kept = read_json(record)
             if kept.get("path") == str(path) and kept.get("stamp") == list(stamp) and isinstance(kept.get("sha256"), str):
@@ -259,7 +259,7 @@ def cached_sha256(path: Path, *, fresh: bool = False, big: int = BIG) -> str:
     sha256 = sha256_file(path)
     if _stamp(path) != stamp:
         raise OSError("changes while it is read")
-    if stamp[0] >= big:
+    if stamp[0] >= BIG:
         with contextlib.suppress(StorageError):  # a read-only store: it is read again next time
             write_json(record, {"path": str(path), "stamp": list(stamp), "sha256": sha256})
     return sha256

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from tests.benchmarks.files import (
     write_pictures,
     write_video,
 )
-from vpbench import weights
-from vpbench.benchmarks import common
 from vpbench.benchmarks.folder import Folder
 from vpbench.clip import Clip
 from vpbench.errors import ConfigError, DataError
@@ -255,21 +252,3 @@ def test_the_real_clips():
     assert (car.name, car.frames.shape) == ("running_car", (100, 360, 648, 3))
     with pytest.raises(DataError, match=r"432x240.*648x360"):
         load(Folder(completion, mask=str(completion / "mask_square.png")))
-
-
-def test_a_big_file_is_hashed_once_by_all_processes_until_it_changes(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path, read = tmp_path / "clip.mp4", []
-    real = weights.sha256_file
-    monkeypatch.setattr(weights, "sha256_file", lambda path: read.append(path) or real(path))
-
-    def of_another_process():
-        common._file_hash.cache_clear()
-        return common.file_hash(path)
-
-    path.write_bytes(bytes(common.BIG))
-    first = of_another_process()
-    assert of_another_process() == first == hashlib.sha256(bytes(common.BIG)).hexdigest()
-    assert len(read) == 1
-    path.write_bytes(b"1" + bytes(common.BIG - 1))
-    assert of_another_process() != first

@@ -94,7 +94,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(12):
         spread = 0.01 if index < 9 else 1.0
         run = make(f"model{index:02}", psnr(values=[20 + spread * index, 22 + spread * index]))
-        (run / "run.json").write_text('{"config": {"benchmark": {}}, "clips": {}}')
+        (run / "run.json").write_text('{"config": {"benchmark": {}}, "clips": {}, "identity": {"model": {}}, "provenance": {}}')
         (run / "clips").mkdir()
         for clip in clip_names(2):
             record = {"clip": clip, "status": "ok", "has_truth": True, "seconds": 10 + spread * index, "properties": {"frames": 100}}

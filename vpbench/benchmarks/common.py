@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vpbench.errors import DataError
-from vpbench.weights import cached_sha256
-
-BIG = 1 << 20  # bytes; smaller files are read again by every process
+from vpbench.storage import sha256_file
 
 
 def existing_root(root: str | os.PathLike[str], what: str) -> Path:
@@ -68,7 +66,7 @@ def check_unique(names: Iterable[str], source: Path) -> None:
 
 
 def file_hash(path: Path) -> str:
-    """Hex sha256 of a file; computed once for the same path, size and times: of big files by any process, else by this one.
+    """Hex sha256 of a file; computed once per process for the same path, size and time.
 
     Raises:
         DataError: no such file.
@@ -82,7 +80,7 @@ def file_hash(path: Path) -> str:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _file_hash(path: Path, size: int, time_ns: int) -> str:
-    return cached_sha256(path, big=BIG)
+    return sha256_file(path)
 
 
 def fingerprint(files: Iterable[Path], *settings: Any) -> str:
