@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from tests.toy import Handle, Toy
-from vpbench.clip import Clip
+from tests.toy import Handle, Toy, grey
+from vpbench.clip import Clip, Frames, MaskedClip
 from vpbench.configuration import RunConfig, resolved
 from vpbench.errors import ConfigError
 from vpbench.models import Model
@@ -90,6 +90,31 @@ def test_the_model_s_process_scores_what_the_other_leaves(
     assert contents(result.folder) == contents(alone.folder)
     assert not list(result.folder.glob("clips/*.claim"))
     assert re.search(told, caplog.text)
+
+
+def test_a_death_while_the_model_goes_on_is_not_waited_for(config: dict[str, Any], apart: Callable[..., Run], tmp_path: Path) -> None:
+    alone = Run(config).execute()
+    model = {"_target_": "vpbench.models.custom", "target": "tests.test_beside.kills_the_scorer", "name": "grey", "kwargs": {}}
+    result = apart(model=model).execute()
+    assert (result.ok, result.failed) == (5, {})
+    one, other = contents(result.folder), contents(alone.folder)
+    assert one.keys() == other.keys()
+    assert [name for name in one if one[name] != other[name]] == ["scores/pixels-raw/summary.json"], "which names the run"
+
+
+def kills_the_scorer(clip: MaskedClip, *, seed: int) -> Frames:
+    """At the third clip, and leaves the news of it time to arrive before the fourth."""
+    if clip.name == "c":
+        for pid in children(os.getpid()):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(2)
+    return grey(clip, seed=seed)
+
+
+def children(parent: int) -> list[int]:
+    found = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    lines = [line.split(None, 2) for line in found.splitlines()]
+    return [int(pid) for pid, of, command in lines if int(of) == parent and "vpbench.beside" in command]
 
 
 def test_clips_that_cannot_be_made_or_read_fail_as_without_it(apart: Callable[..., Run]) -> None:

@@ -45,7 +45,8 @@ class Beside:
         )
         self._given: dict[str, ClipHandle] = {}
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self.alive = True
+        self.alive = True  # it takes clips
+        self._open = True  # it may still answer
         threading.Thread(target=self._listen, name="vpbench-beside", daemon=True).start()
         self._send({"config": {key: config[key] for key in ("protocol", "track", "device", "benchmark")}, "folder": str(folder)})
 
@@ -76,9 +77,8 @@ class Beside:
             self._process.stdin.close()
         except BrokenPipeError:
             self.alive = False
-        while (answer := self._answers.get()) is not None:
-            yield from self._take(answer)
-        self.alive = False
+        while self._open:  # ``finished`` may have seen the end already
+            yield from self._take(self._answers.get())
 
     def left(self) -> list[ClipHandle]:
         """The clips that were handed over and are not scored."""
@@ -86,7 +86,7 @@ class Beside:
 
     def _take(self, answer: Mapping[str, Any] | None) -> list[str]:
         if answer is None:
-            self.alive = False
+            self.alive = self._open = False
             return []
         if answer["problem"]:
             log.warning("%s: could not be scored beside the model and is scored after it (%s)", answer["clip"], answer["problem"])
