@@ -49,10 +49,11 @@ def frechet(x: NDArray[np.floating], y: NDArray[np.floating], ddof: int = 1) -> 
 
 def frechet_distances(x: NDArray[np.floating], y: NDArray[np.floating], groups: Groups, ddof: int = 1) -> tuple[float, Floats]:
     """Return ``frechet`` and, of at least 3 groups, ``frechet_without``."""
-    return frechet(x, y, ddof), frechet_without(x, y, groups, ddof) if groups[-1] > 1 else np.empty(0)
+    whole = frechet(x, y, ddof)
+    return whole, frechet_without(x, y, groups, ddof, whole) if groups[-1] > 1 else np.empty(0)
 
 
-def frechet_without(x: NDArray[np.floating], y: NDArray[np.floating], groups: Groups, ddof: int = 1) -> Floats:
+def frechet_without(x: NDArray[np.floating], y: NDArray[np.floating], groups: Groups, ddof: int = 1, whole: float | None = None) -> Floats:
     """Return the Fréchet distance without each group of rows in turn.
 
     With more rows than dimensions the covariances are updated instead of computed anew; where they are singular that costs half of
@@ -64,6 +65,7 @@ def frechet_without(x: NDArray[np.floating], y: NDArray[np.floating], groups: Gr
         y: (n, d).
         groups: (n,) the group of each row, numbered from 0 and ascending; at least 2 groups, and 2 rows outside each.
         ddof: as for ``frechet``.
+        whole: the distance of all rows, where it is known.
 
     Returns:
         (groups,) distances.
@@ -83,7 +85,7 @@ def frechet_without(x: NDArray[np.floating], y: NDArray[np.floating], groups: Gr
         mean_y, change_y = _changes(y, centre_y, scatter_y, slope_y, ends, ddof)
         apart = centre_x - centre_y
         moved = ((apart + mean_x - mean_y) ** 2).sum(axis=1) - apart @ apart
-        expanded: Floats = np.maximum(frechet(x, y, ddof) + moved + change_x + change_y, 0.0)
+        expanded: Floats = np.maximum((frechet(x, y, ddof) if whole is None else whole) + moved + change_x + change_y, 0.0)
         return expanded
     found = []
     for part in parts:

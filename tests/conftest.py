@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
+from vpbench.clip import Clip
+from vpbench.models import Model, Short
 from vpbench.running import Result, Run
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch on two threads is many times slower where something else uses the cores
@@ -43,6 +47,26 @@ def config(tmp_path: Path) -> dict[str, Any]:
         "device": "cpu",
         "overlap": False,
     }
+
+
+@pytest.fixture
+def interrupted_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], AbstractContextManager[None]]:
+    """While ``interrupted_at(clip)`` lasts, Ctrl-C arrives when the model begins with that clip."""
+
+    @contextlib.contextmanager
+    def interrupted(name: str) -> Iterator[None]:
+        real = Model.predict
+
+        def predict(self: Model, clip: Clip, seed: int) -> Short:
+            if clip.name == name:
+                raise KeyboardInterrupt
+            return real(self, clip, seed)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Model, "predict", predict)
+            yield
+
+    return interrupted
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from tests.toy import Handle, Toy, grey
 from vpbench.clip import Clip, Frames, MaskedClip
 from vpbench.configuration import RunConfig, resolved
 from vpbench.errors import ConfigError
-from vpbench.models import Model
 from vpbench.run_folder import Passes
 from vpbench.running import Run
 
@@ -92,7 +92,7 @@ def test_the_model_s_process_scores_what_the_other_leaves(
     assert re.search(told, caplog.text)
 
 
-def test_a_death_while_the_model_goes_on_is_not_waited_for(config: dict[str, Any], apart: Callable[..., Run], tmp_path: Path) -> None:
+def test_a_death_while_the_model_goes_on_is_not_waited_for(config: dict[str, Any], apart: Callable[..., Run]) -> None:
     alone = Run(config).execute()
     model = {"_target_": "vpbench.models.custom", "target": "tests.test_beside.kills_the_scorer", "name": "grey", "kwargs": {}}
     result = apart(model=model).execute()
@@ -105,16 +105,10 @@ def test_a_death_while_the_model_goes_on_is_not_waited_for(config: dict[str, Any
 def kills_the_scorer(clip: MaskedClip, *, seed: int) -> Frames:
     """At the third clip, and leaves the news of it time to arrive before the fourth."""
     if clip.name == "c":
-        for pid in children(os.getpid()):
+        for pid in processes("ppid", os.getpid()):
             os.kill(pid, signal.SIGKILL)
         time.sleep(2)
     return grey(clip, seed=seed)
-
-
-def children(parent: int) -> list[int]:
-    found = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    lines = [line.split(None, 2) for line in found.splitlines()]
-    return [int(pid) for pid, of, command in lines if int(of) == parent and "vpbench.beside" in command]
 
 
 def test_clips_that_cannot_be_made_or_read_fail_as_without_it(apart: Callable[..., Run]) -> None:
@@ -125,20 +119,13 @@ def test_clips_that_cannot_be_made_or_read_fail_as_without_it(apart: Callable[..
     assert result.failed == {"broken": "OSError: broken.mp4: truncated", "c": "RuntimeError: no idea how to fill this one"}
 
 
-def test_an_interruption_ends_both_and_gives_claims_back(apart: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Model.predict
-
-    def interrupted(self: Model, clip: Any, seed: int) -> Any:
-        if clip.name == "d":
-            raise KeyboardInterrupt
-        return real(self, clip, seed)
-
-    monkeypatch.setattr(Model, "predict", interrupted)
+def test_an_interruption_ends_both_and_gives_claims_back(
+    apart: Callable[..., Run], interrupted_at: Callable[[str], AbstractContextManager[None]]
+) -> None:
     run = apart()
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at("d"), pytest.raises(KeyboardInterrupt):
         run.execute()
     assert not list(run.folder.glob("clips/*.claim"))
-    monkeypatch.setattr(Model, "predict", real)
     assert apart().execute().generated == ["d", "e"]
 
 
@@ -151,19 +138,21 @@ def test_nobody_goes_on_scoring_for_a_process_that_was_killed(tmp_path: Path) ->
         while not list(out.glob("*/*/measures/*/*.npz")):  # so both are at work
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert len(group(process.pid)) == 2
+        assert len(processes("pgid", process.pid)) == 2
         process.kill()
-    while group(process.pid):
+    while processes("pgid", process.pid):
         assert time.monotonic() < deadline, "the process that scores goes on"
         time.sleep(0.05)
     again = subprocess.run([sys.executable, "-m", "vpbench", *line, "overlap=false", "model.kwargs.seconds=0"], check=False)
     assert again.returncode == 0
 
 
-def group(leader: int) -> list[int]:
-    """The living processes of a process group."""
-    found = subprocess.run(["ps", "-eo", "pid=,pgid=,stat="], capture_output=True, text=True, check=True).stdout
-    return [int(pid) for pid, number, state in map(str.split, found.splitlines()) if int(number) == leader and not state.startswith("Z")]
+def processes(which: str, number: int) -> list[int]:
+    """The living processes whose ``ppid`` or ``pgid`` is this number, but for ``ps`` itself."""
+    line = ["ps", "-eo", f"pid=,{which}=,stat=,comm="]
+    found = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    rows = [row.split(None, 3) for row in found.splitlines()]
+    return [int(pid) for pid, of, state, name in rows if int(of) == number and not state.startswith("Z") and name != "ps"]
 
 
 def test_a_value_that_means_nothing_is_refused() -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from tests.toy import Toy, toy_clip
 from vpbench import running, storage, video
 from vpbench.clip import MaskedClip
 from vpbench.errors import ConfigError, ModelError, StorageError
-from vpbench.models import Model, check_prediction
+from vpbench.models import check_prediction
 from vpbench.results import load_summaries
 from vpbench.running import Result, Run
 from vpbench.tables import rank
 
 Execute = Callable[..., Result]
+Interrupted = Callable[[str], AbstractContextManager[None]]
 
 
 def files(folder: Path, *patterns: str) -> dict[str, bytes]:
@@ -253,18 +255,9 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_finished(config: dict[str, 
     assert Run(config).execute().generated == ["c", "d", "e"]
 
 
-def test_an_interruption_releases_the_claim_and_loses_nothing(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Model.predict
-
-    def interrupted(self: Model, clip: Any, seed: int) -> Any:
-        if clip.name == "c":
-            raise KeyboardInterrupt
-        return real(self, clip, seed)
-
-    monkeypatch.setattr(Model, "predict", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+def test_an_interruption_releases_the_claim_and_loses_nothing(config: dict[str, Any], interrupted_at: Interrupted) -> None:
+    with interrupted_at("c"), pytest.raises(KeyboardInterrupt):
         Run(config).execute()
-    monkeypatch.setattr(Model, "predict", real)
     run = Run(config)
     assert not list(run.folder.glob("clips/*.claim"))
     assert run.execute().generated == ["c", "d", "e"]

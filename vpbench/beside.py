@@ -8,6 +8,7 @@ process that scores, the one that generates does what it leaves.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -45,8 +46,7 @@ class Beside:
         )
         self._given: dict[str, ClipHandle] = {}
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self.alive = True  # it takes clips
-        self._open = True  # it may still answer
+        self.alive = True  # as far as its answers tell
         threading.Thread(target=self._listen, name="vpbench-beside", daemon=True).start()
         self._send({"config": {key: config[key] for key in ("protocol", "track", "device", "benchmark")}, "folder": str(folder)})
 
@@ -73,11 +73,9 @@ class Beside:
     def drain(self) -> Iterator[str]:
         """No more clips will come: the names of those that are scored, as they are."""
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            self.alive = False
-        while self._open:  # ``finished`` may have seen the end already
+        while self.alive:  # ``finished`` may have seen the end already
             yield from self._take(self._answers.get())
 
     def left(self) -> list[ClipHandle]:
@@ -86,7 +84,7 @@ class Beside:
 
     def _take(self, answer: Mapping[str, Any] | None) -> list[str]:
         if answer is None:
-            self.alive = self._open = False
+            self.alive = False
             return []
         if answer["problem"]:
             log.warning("%s: could not be scored beside the model and is scored after it (%s)", answer["clip"], answer["problem"])
@@ -96,10 +94,8 @@ class Beside:
 
     def _send(self, line: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the end of its answers tells that it is gone
             self._process.stdin.write(json.dumps(line) + "\n")
-        except BrokenPipeError:
-            self.alive = False
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

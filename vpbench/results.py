@@ -209,16 +209,18 @@ def load_summaries(paths: Sequence[Path]) -> list[Summary]:
     """
     found: dict[tuple[str, str], Summary] = {}
     for path in map(Path, paths):
-        files = [path] if path.is_file() else list(_files(path))
+        holders = list(_holders(path))
+        files = [path] if path.is_file() else [file for holder in holders for file in _files(holder)]
+        unscored = [holder for holder in holders if not _files(holder) and (holder / "run.json").is_file()]
         if not path.exists():
             raise DataError(f"{path}: no such file or folder.")
         if not files:
             for file in sorted(path.glob("*.json")):
                 _parsed(file)  # where one is broken, that is what is wrong
-            for run in _unscored(path):
-                raise DataError(f"{run}: holds no scores yet. {UNSCORED}")
+            if unscored:
+                raise DataError(f"{unscored[0]}: holds no scores yet. {UNSCORED}")
             raise DataError(f"{path}: holds no scores (looked for scores/*/summary.json). Give a run folder, or run `vpbench run` first.")
-        for run in _unscored(path):
+        for run in unscored:
             log.warning("%s: is left out, it holds no scores yet. %s", run, UNSCORED)
         for file in files:
             for summary in read_summaries(file):
@@ -231,27 +233,18 @@ def order(summary: Summary) -> tuple[str, ...]:
     return (*summary.group, summary.model, summary.run, summary.digest)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    if (folder / "scores").is_dir():
-        yield from sorted(folder.glob("scores/*/summary.json"))
-    elif (folder / SUBMISSIONS).is_dir():
-        yield from sorted((folder / SUBMISSIONS).glob("**/*.json"))
+def _holders(folder: Path) -> Iterator[Path]:
+    """The folders, this one or below it, that hold results: runs, with scores or not yet, and leaderboards."""
+    if any((folder / part).exists() for part in ("scores", SUBMISSIONS, "run.json")):
+        yield folder
     elif folder.is_dir():
         for child in sorted(folder.iterdir()):
             if child.is_dir() and not child.name.startswith((".", "_")):
-                yield from _files(child)
+                yield from _holders(child)
 
 
-def _unscored(folder: Path) -> Iterator[Path]:
-    """The run folders in a folder that have no scores: shards that are not all done."""
-    if (folder / "scores").is_dir() or (folder / SUBMISSIONS).is_dir() or not folder.is_dir():
-        return
-    if (folder / "run.json").is_file():
-        yield folder
-        return
-    for child in sorted(folder.iterdir()):
-        if not child.name.startswith((".", "_")):
-            yield from _unscored(child)
+def _files(holder: Path) -> list[Path]:
+    return sorted(holder.glob("scores/*/summary.json" if (holder / "scores").is_dir() else f"{SUBMISSIONS}/**/*.json"))
 
 
 def read_summaries(file: Path) -> list[Summary]:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from vpbench.clip import Clip, Frames
-from vpbench.errors import ConfigError, DataError, StorageError
+from vpbench.devices import usable_device
+from vpbench.errors import DataError, StorageError
 from vpbench.scoring import ClipStore, Protocol, clip_store, measure_clip
 from vpbench.storage import cannot_write, clear_leftovers, read_record, sha256_file, write_json
 from vpbench.views import View
@@ -112,7 +113,8 @@ class Passes:
         self.absent = self.protocol.absent()
         self.measures = self.protocol.measures(without=self.absent)
         self.views: list[View] = [replace(self.protocol.view, track=track) for track in config["track"] or self.protocol.tracks]
-        self.device = _device(str(config["device"]), any(measure.networks for measure in self.measures.values()))
+        networks = any(measure.networks for measure in self.measures.values())
+        self.device = usable_device(str(config["device"])) if networks else "cpu"
 
     def stores(self, files: RunFolder, fingerprint: str, record: Mapping[str, Any]) -> list[ClipStore]:
         """Where the arrays of a clip lie, for each view; ``fingerprint`` is of the clip's content."""
@@ -129,23 +131,3 @@ class Passes:
         for store in self.stores(files, fingerprint, record):
             measure_clip(store, clip, prediction, self.measures, self.device)
         files.write_record({**{key: record[key] for key in record if key not in ("error", "stage", "traceback")}, "status": "ok"})
-
-
-def _device(wanted: str, needed: bool) -> str:
-    """The torch device of a run; torch is asked only when a network will run.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
-    if not needed or wanted == "cpu":
-        return "cpu"
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=wanted)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device={wanted}: cannot be used here ({reason}). Use device=cpu or device=auto.") from error
-    return wanted

@@ -175,7 +175,7 @@ class Run:
         if callable(expect := getattr(self.model.call, "expect", None)):
             expect(self.handles, self.selected)
         self.seed = int(config["seed"])
-        self._config, self._overlap = config, config.get("overlap", "auto")
+        self._config = config
         self.fingerprints = {handle.name: handle.fingerprint() for handle in self.handles}
         self.fingerprint = sha256_json(self.fingerprints)
         self.identity = {
@@ -243,7 +243,7 @@ class Run:
             done += 1
             progress(name, done, len(self.selected))
 
-        if len(waiting) > 1 and _wants_overlap(self._overlap):
+        if len(waiting) > 1 and _wants_overlap(self._config.get("overlap", "auto")):
             with Beside(self._config, self.folder) as beside:
                 waiting = self._round(waiting, generated, finished, beside)
                 for name in beside.drain():

@@ -21,6 +21,7 @@ import numpy as np
 from vpbench import plugins
 from vpbench.clip import Clip, ClipHandle
 from vpbench.configuration import build, import_target
+from vpbench.devices import usable_device
 from vpbench.errors import ConfigError, DataError, StorageError, VpbenchError
 from vpbench.measuring import Arrays, SetMetric
 from vpbench.results import Cell, Summary, Values, clip_mean
@@ -270,7 +271,8 @@ class Workbench:
         try:
             clip, present = self._clip(store.clip), self.record(store.clip).get("present")
             clip = clip.at(present) if present else clip
-            measure_clip(store, clip, read_lossless(file), {measure.array_id: measure}, _device(column))
+            device = usable_device("auto") if measure.networks else "cpu"
+            measure_clip(store, clip, read_lossless(file), {measure.array_id: measure}, device)
         except (VpbenchError, OSError, ValueError) as error:
             raise UnmeasuredError(str(error)) from error
 
@@ -293,14 +295,6 @@ def _reducing() -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError) as error:
         raise UnmeasuredError(f"the stored arrays are not what a run writes ({error!r})") from error
-
-
-def _device(column: Column) -> str:
-    if not column.metric.measure.networks:
-        return "cpu"
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def check(settings: Settings) -> bool:

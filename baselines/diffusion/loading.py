@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vpbench.baselines.diffusion.checkpoints import Checkpoint, pipeline_parts, tensor_shapes, weight_files
 from vpbench.configuration import unknown_name
+from vpbench.devices import usable_device
 from vpbench.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -147,19 +148,10 @@ def torch_dtype(precision: str) -> torch.dtype:
 
 
 def torch_device(device: str) -> torch.device:
-    """The device that a name means; ``auto`` is a CUDA device where there is one, else the CPU.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
+    """``usable_device`` as torch's own type."""
     import torch
 
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device={device}: cannot be used here ({_first_line(error)}). Use device=cpu or device=auto.") from error
-    return torch.device(name)
+    return torch.device(usable_device(device))
 
 
 def free_memory() -> None:
