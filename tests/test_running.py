@@ -6,7 +6,10 @@ import csv
 import errno
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -108,6 +111,22 @@ def test_what_a_killed_process_left_half_written_is_cleared(config: dict[str, An
     left.write_bytes(b"half")
     run.execute()
     assert not left.exists()
+
+
+@pytest.mark.parametrize("place", ["predictions", "measures/some-v1-raw", "clips", "../.reference/0123"])
+def test_what_a_dead_process_left_half_written_anywhere_is_cleared(place: str, config: dict[str, Any]) -> None:
+    run = Run(config)
+    folder = run.folder / place
+    folder.mkdir(parents=True)
+    mine = storage.beside(folder / "b.npz")
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    dead = mine.with_name(mine.name.replace(f"-{os.getpid()}.", f"-{process.pid}."))
+    elsewhere = dead.with_name(re.sub(r"[0-9a-f]{8}-", "00000000-", dead.name))
+    for path in (mine, dead, elsewhere):
+        path.write_bytes(b"half")
+    run.execute()
+    assert [path.exists() for path in (mine, dead, elsewhere)] == [True, False, True]
 
 
 def test_missing_measures_are_computed_without_running_the_model(config: dict[str, Any], tmp_path: Path) -> None:

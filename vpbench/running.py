@@ -29,7 +29,7 @@ from vpbench.prefetch import prefetched
 from vpbench.properties import properties
 from vpbench.run_folder import Passes, RunFolder
 from vpbench.scoring import Scored, clip_store, write_scores
-from vpbench.storage import Claim, read_manifest, sha256_json, to_json, write_json, write_once
+from vpbench.storage import Claim, clear_dead, read_manifest, sha256_json, to_json, write_json, write_once
 
 RUN_SCHEMA = 1
 CLAIM_POLL_SECONDS = 0.5
@@ -226,6 +226,8 @@ class Run:
         Raises:
             StorageError: the disk is full or gone; finished clips are kept.
         """
+        for folder in (self.folder, self.folder.parent / ".reference"):
+            clear_dead(folder)
         try:
             return self.score(self._generate(progress))
         finally:

@@ -41,8 +41,12 @@ STALE_SECONDS = 60.0  # a claim without a heartbeat for this long belongs to a p
 
 
 def beside(path: Path) -> Path:
-    """A temporary name in the same folder; no two processes or threads share it."""
-    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    """A temporary name in the same folder; no two machines, processes or threads share it."""
+    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.{threading.get_ident()}.tmp")
+
+
+def _machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def is_hidden(path: Path, root: Path) -> bool:
@@ -54,6 +58,15 @@ def clear_leftovers(path: Path) -> None:
     """Remove what killed processes left half written beside ``path``; only for who holds the claim on it."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
         left.unlink(missing_ok=True)
+
+
+def clear_dead(folder: Path) -> None:
+    """Remove what processes of this machine that are gone left half written in a folder, at any depth."""
+    mine = re.compile(rf"\.{_machine()}-(\d+)\.\d+\.tmp")
+    for left in folder.rglob(".*.tmp*"):
+        if (found := mine.search(left.name)) and not _process_exists(int(found[1])):
+            with contextlib.suppress(OSError):  # a read-only folder: it is in nobody's way
+                left.unlink()
 
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
