@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra._internal.hydra import Hydra
 
 from vpbench.app import per_job, progress_lines
 from vpbench.cli import main
@@ -209,8 +210,9 @@ def test_an_ended_run_goes_on_where_it_was(toys: Path, tmp_path: Path, sent: sig
     while not (calls.exists() and len(calls.read_text().split()) >= 3) and time.time() < deadline:
         time.sleep(0.05)
     process.send_signal(sent)
-    process.communicate(timeout=60)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGKILL: -9}[sent]
+    assert ("; the same command goes on from here." in said) == (sent != signal.SIGKILL)
     kept = [json.loads(p.read_text())["clip"] for p in sorted(Path("runs/toy").glob("*/clips/*.json"))]
     assert kept == ["a", "b"]
     if sent != signal.SIGKILL:
@@ -218,6 +220,35 @@ def test_an_ended_run_goes_on_where_it_was(toys: Path, tmp_path: Path, sent: sig
     again = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     assert calls.read_text().split() == ["a", "b", "c", "c", "d", "e"]
+
+
+@pytest.mark.parametrize("launcher", ["cores", "slurm"])
+def test_a_launcher_without_a_sweep_is_refused(launcher: str, toys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "model=telea", "benchmark=demo", f"hydra/launcher={launcher}"]) == 2
+    assert f"hydra/launcher={launcher} starts the jobs of a sweep, and this is none: add -m" in capsys.readouterr().out
+    assert not Path("runs/demo").exists()
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no cluster at 127.0.0.1:1"), RuntimeError("no cluster at\n127.0.0.1:1")])
+def test_a_launcher_that_gives_up_is_said(
+    error: Exception, toys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sweep(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Hydra, "multirun", sweep)
+    assert main(["run", "-m", "model=telea", "benchmark=demo"]) == 1
+    said = capsys.readouterr().err
+    assert f"the sweep was given up ({type(error).__name__}: no cluster at 127.0.0.1:1)" in said
+    assert "Traceback" not in said
+
+
+def test_a_device_that_is_not_here_is_found_before_anything_runs(toys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = "device=cuda:99"
+    assert main(["run", "model=telea", "benchmark=demo", "protocol=pixels", where]) == 2
+    assert "device=cuda:99: cannot be used here" in capsys.readouterr().out
+    assert main(["check", "model=telea", where]) == 1
+    assert "device=cuda:99: cannot be used here" in capsys.readouterr().out
 
 
 def test_a_key_that_one_model_of_a_sweep_lacks_is_said_with_the_model(toys: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,10 +130,10 @@ def test_an_interruption_ends_both_and_gives_claims_back(
 
 
 def test_nobody_goes_on_scoring_for_a_process_that_was_killed(tmp_path: Path) -> None:
-    out = tmp_path / "runs"
+    out, said = tmp_path / "runs", tmp_path / "said"
     line = ["run", "model=custom", "model.target=tests.toy.counts_calls", f"model.kwargs.log={tmp_path / 'log'}", "model.kwargs.seconds=1"]
     line += ["benchmark=demo", "protocol=pixels", "overlap=true", f"out={out}"]
-    with subprocess.Popen([sys.executable, "-m", "vpbench", *line], start_new_session=True, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen([sys.executable, "-m", "vpbench", *line], start_new_session=True, stderr=said.open("w")) as process:
         deadline = time.monotonic() + 60
         while not list(out.glob("*/*/measures/*/*.npz")):  # so both are at work
             assert time.monotonic() < deadline
@@ -143,6 +143,7 @@ def test_nobody_goes_on_scoring_for_a_process_that_was_killed(tmp_path: Path) ->
     while processes("pgid", process.pid):
         assert time.monotonic() < deadline, "the process that scores goes on"
         time.sleep(0.05)
+    assert "Traceback" not in said.read_text()
     again = subprocess.run([sys.executable, "-m", "vpbench", *line, "overlap=false", "model.kwargs.seconds=0"], check=False)
     assert again.returncode == 0
 

@@ -20,6 +20,7 @@ from tests import sweeps
 from tests.benchmarks.files import frames, holes, write_masks, write_pictures
 from tests.sweeps import finished, tables, write_models
 from vpbench.cli import main
+from vpbench.storage import owner_of
 
 KILLS = int(os.environ.get("VPBENCH_KILLS", "10"))  # make test-long: 50
 GREEDY = """
@@ -100,6 +101,25 @@ def test_two_processes_on_one_run_share_its_clips(place: Path, expected: dict[st
     for process in both:
         finished(process)
     assert tables(place, "shared") == expected
+
+
+def test_a_killed_worker_of_a_sweep_is_said_and_the_same_command_goes_on(place: Path, expected: dict[str, bytes]) -> None:
+    process = start(place, "worker", *TWO)
+    claims: list[Path] = []
+    while not claims:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+        claims = [path for path in (place / "worker").rglob("*.claim") if owner_of(path)]
+    owner = owner_of(claims[0])
+    assert owner is not None
+    assert owner.pid != process.pid
+    os.kill(owner.pid, signal.SIGKILL)
+    said = finished(process, 1)
+    assert "the sweep was given up (TerminatedWorkerError: " in said
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
+    finished(start(place, "worker", *TWO))
+    assert tables(place, "worker") == expected
 
 
 def test_a_full_disk_stops_a_sweep_which_goes_on_when_there_is_room(place: Path, expected: dict[str, bytes], disk: Path) -> None:

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import custom
-from tests.toy import Toy, toy_clip
+from tests.toy import Handle, Toy, toy_clip
 from vpbench import running, storage, video
 from vpbench.clip import MaskedClip
 from vpbench.errors import ConfigError, ModelError, StorageError
@@ -88,7 +89,9 @@ def test_the_same_command_again_does_nothing_and_changes_nothing(config: dict[st
 
 
 @pytest.mark.parametrize("damage", ["prediction", "record", "truncated prediction"])
-def test_a_missing_or_damaged_clip_is_made_again_and_only_that_one(config: dict[str, Any], tmp_path: Path, damage: str) -> None:
+def test_a_missing_or_damaged_clip_is_made_again_and_only_that_one(
+    config: dict[str, Any], tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     config["model"] = custom("counts_calls", log=str(tmp_path / "calls"))
     folder = Run(config).execute().folder
     before = files(folder, "scores/**/*")
@@ -100,6 +103,8 @@ def test_a_missing_or_damaged_clip_is_made_again_and_only_that_one(config: dict[
         path = folder / "predictions/c.mkv"
         path.write_bytes(path.read_bytes()[:-20])
     assert Run(config).execute().generated == ["c"]
+    said = "clips/c.json is damaged" if damage == "record" else "c: its prediction is gone or is not the one that was scored"
+    assert said in caplog.text
     assert (tmp_path / "calls").read_text().split() == [*"abcde", "c"]
     assert files(folder, "scores/**/*") == before
 
@@ -282,8 +287,19 @@ def test_an_interruption_releases_the_claim_and_loses_nothing(config: dict[str, 
     assert run.execute().generated == ["c", "d", "e"]
 
 
-def test_a_clip_that_another_process_works_on_is_waited_for(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_that_another_process_works_on_is_waited_for(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     run = Run(config)
+    loaded: list[str] = []
+    read = Handle.load
+
+    def load(handle: Handle) -> Any:
+        loaded.append(handle.name)
+        return read(handle)
+
+    monkeypatch.setattr(Handle, "load", load)
+    caplog.set_level("INFO")
     claim = run.files.claim_path("b")
     storage.write_json(claim, {"host": "elsewhere", "pid": 1, "since": 0})
 
@@ -292,6 +308,9 @@ def test_a_clip_that_another_process_works_on_is_waited_for(config: dict[str, An
 
     monkeypatch.setattr(running.time, "sleep", other_machine_gives_up)
     assert run.execute().generated == ["a", "c", "d", "e", "b"]
+    assert loaded == ["a", "c", "d", "e", "b"], "read while another process had it"
+    since = time.strftime("%H:%M:%S", time.localtime(0))
+    assert [r.message for r in caplog.records if "waiting" in r.message] == [f"waiting for b: elsewhere, process 1, since {since}"]
 
 
 def test_the_hole_of_an_edit_without_a_known_result_has_no_value(run: Execute) -> None:

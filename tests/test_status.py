@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from vpbench.errors import ConfigError, DataError
 from vpbench.results import load_summaries
 from vpbench.running import Result, Run, sharded
 from vpbench.status import run_folders, standing
+from vpbench.storage import machine
 from vpbench.tables import Options, rank, table_files
 
 Execute = Callable[..., Result]
@@ -52,20 +52,20 @@ def test_who_works_on_what_since_when_and_what_a_dead_process_left(run: Execute,
     folder = run(limit=2).folder
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
-        claim = {"host": socket.gethostname(), "pid": sleeper.pid, "since": round(time.time()) - 312}
+        claim = {"host": "node-6", "machine": machine(), "pid": sleeper.pid, "since": round(time.time()) - 312}
         (folder / "clips/c.claim").write_text(json.dumps(claim))
-        (folder / "clips/d.claim").write_text(json.dumps({**claim, "host": "node-7"}))
-        (folder / "clips/e.claim").write_text(json.dumps({**claim, "host": "node-8"}))
+        (folder / "clips/d.claim").write_text(json.dumps({**claim, "host": "node-7", "machine": "another"}))
+        (folder / "clips/e.claim").write_text(json.dumps({**claim, "host": "node-8", "machine": "a third"}))
         os.utime(folder / "clips/e.claim", (0, 0))
         status, found = lines(capsys, folder)
         assert status == 1
         assert found[0].startswith(f"{folder}: 2/5 done, 2 running, 0 failed, 1 missing  about ")
-        assert found[1] == f"  running c: {socket.gethostname()}, process {sleeper.pid}, for 5 min 12 s"
+        assert found[1] == f"  running c: node-6, process {sleeper.pid}, for 5 min 12 s"
         assert found[2] == f"  running d: node-7, process {sleeper.pid}, for 5 min 12 s"
     finally:
         sleeper.kill()
         sleeper.wait()
-    assert ", 1 running," in lines(capsys, folder)[1][0], "of a process that is gone on this host the claim is void"
+    assert ", 1 running," in lines(capsys, folder)[1][0], "of a process that is gone on this machine the claim is void"
 
 
 def test_the_time_left_is_that_of_the_last_clips(run: Execute) -> None:
@@ -103,10 +103,35 @@ def test_shards_share_the_clips_evenly(clips: int, shards: int) -> None:
     assert all([h for h in handles if h in part] == part for part in parts)
 
 
-@pytest.mark.parametrize(("shard", "shards"), [(2, 2), (-1, 2), (0, 0)])
-def test_a_shard_that_is_none_is_refused(config: dict[str, Any], shard: int, shards: int) -> None:
-    with pytest.raises(ConfigError, match=f"shard={shard} num_shards={shards}: shards are counted from 0"):
+@pytest.mark.parametrize(
+    ("shard", "shards", "why"),
+    [
+        (2, 2, "shards are counted from 0, so 0 to 1."),
+        (-1, 2, "shards are counted from 0, so 0 to 1."),
+        (1, 1, "shards are counted from 0, so 0 to 0. How many there are is num_shards=N."),
+        (0, 0, "num_shards is how many processes share the clips: 1 or more."),
+    ],
+)
+def test_a_shard_that_is_none_is_refused(config: dict[str, Any], shard: int, shards: int, why: str) -> None:
+    with pytest.raises(ConfigError) as error:
         Run({**config, "shard": shard, "num_shards": shards})
+    assert str(error.value) == f"shard={shard} num_shards={shards}: {why}"
+
+
+def test_a_failure_belongs_to_the_shard_that_had_it(config: dict[str, Any]) -> None:
+    results = [Run({**config, "model": custom("raises_on_c"), "shard": shard, "num_shards": 3}).execute() for shard in range(3)]
+    assert sorted(clip for result in results for clip in result.failed) == ["c"]
+    assert sum(result.total for result in results[:2]) + len(results[2].generated) + len(results[2].failed) == 5
+
+
+def test_a_prediction_that_waits_for_its_scores_is_counted_apart(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run(config)
+    monkeypatch.setattr(run.passes, "score", lambda *_: None)
+    folder = run.execute().folder
+    assert lines(capsys, folder) == (1, [f"{folder}: 0/5 done, 0 running, 5 to be scored, 0 failed, 0 missing"])
+    assert standing(folder).total == 5
 
 
 def test_shards_together_are_the_run_to_the_last_byte(config: dict[str, Any], tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ class TestClaim:
         path = tmp_path / "a.claim"
         other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         try:
-            storage.write_json(path, {"host": storage.socket.gethostname(), "pid": other.pid, "since": 0})
+            storage.write_json(path, {"host": "here", "machine": storage.machine(), "pid": other.pid, "since": 0})
             with storage.Claim.take(path) as claim:
                 assert claim is None
         finally:

@@ -25,6 +25,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -46,6 +47,7 @@ def run_job(config: DictConfig) -> None:
 
     outcome: dict[str, Any] = {"status": "ok", "run": None, "failed": {}, "absent": {}, "message": ""}
     try:
+        _check_launcher()
         with contextlib.suppress(FileNotFoundError):  # on a cluster's machine that has no such folder
             os.chdir(HydraConfig.get().runtime.cwd)  # workers of a cluster start elsewhere; paths are meant from where the user is
         plain = resolved(config)
@@ -72,6 +74,18 @@ def run_job(config: DictConfig) -> None:
         outcome.update(status="error", message=f"{type(error).__name__}: {error}")
         log.error("this is a defect of vpbench, please report it:\n%s", traceback.format_exc())
     write_json(Path(HydraConfig.get().runtime.output_dir) / OUTCOME, outcome)
+
+
+def _check_launcher() -> None:
+    """Refuse a launcher where there is no sweep: Hydra would not use it and say nothing."""
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.RUN and not _is_basic(hydra.launcher):
+        named = f"hydra/launcher={hydra.runtime.choices['hydra/launcher']}"
+        raise ConfigError(f"{named} starts the jobs of a sweep, and this is none: add -m, or leave the launcher away.")
+
+
+def _is_basic(launcher: DictConfig) -> bool:
+    return str(launcher._target_).endswith(".BasicLauncher")
 
 
 @contextlib.contextmanager
@@ -125,7 +139,7 @@ class Tables(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before a sweep: jobs that other machines start leave their outcome where this process looks for it."""
-        if not config.hydra.launcher._target_.endswith(".BasicLauncher"):
+        if not _is_basic(config.hydra.launcher):
             config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).absolute())
             quoted = config.hydra.sweep.dir.replace("'", "\\'")
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")  # of which the jobs' configurations are composed
@@ -221,6 +235,8 @@ def main(arguments: Sequence[str]) -> int:
     except (HydraException, OmegaConfBaseException, VpbenchError) as error:
         print(f"vpbench: {explain(error, arguments)}", file=sys.stderr)
         return USAGE
+    except ConnectionError as error:  # to a cluster
+        return _broken(error)
     except OSError as error:  # where Hydra keeps what jobs leave
         print(
             f"vpbench: {error.filename or 'a file'}: {error.strerror or error}. Choose another folder with out=DIR, or make room.",
@@ -230,6 +246,15 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("vpbench: interrupted; the same command goes on from here.", file=sys.stderr)
         return 130
+    except SystemExit as ending:
+        if ending.code == 128 + signal.SIGTERM:
+            print("vpbench: ended by SIGTERM; the same command goes on from here.", file=sys.stderr)
+            return 128 + signal.SIGTERM
+        raise
+    except Exception as error:  # of a launcher: jobs themselves raise nothing
+        if saved_debug:
+            traceback.print_exc()
+        return _broken(error)
     finally:
         signal.signal(signal.SIGTERM, previous)
         sys.argv = saved_arguments
@@ -238,6 +263,17 @@ def main(arguments: Sequence[str]) -> int:
         else:
             os.environ["HYDRA_FULL_ERROR"] = saved_debug
     return _exit_status
+
+
+def _broken(error: Exception) -> int:
+    """Say that a launcher gave up: a worker was killed, a cluster cannot be reached, ..."""
+    print(
+        f"vpbench: the sweep was given up ({type(error).__name__}: {' '.join(str(error).split())}). What is done is kept, and the same "
+        "command goes on from there; jobs that a cluster has go on by themselves: see vpbench status. HYDRA_FULL_ERROR=1 shows where it "
+        "happened.",
+        file=sys.stderr,
+    )
+    return FAILED
 
 
 def per_job(arguments: Sequence[str]) -> list[str]:

@@ -131,7 +131,10 @@ def main() -> None:
             scored = _score(passes, files, fingerprints.pop(handle.name), handle.name, clip)
         except Exception as error:  # the process that generates tries again, and records what comes of it
             scored, problem = False, f"{type(error).__name__}: {error}"
-        answers.write(json.dumps({"clip": handle.name, "scored": scored, "problem": problem}) + "\n")
+        try:
+            answers.write(json.dumps({"clip": handle.name, "scored": scored, "problem": problem}) + "\n")
+        except BrokenPipeError:  # it was killed meanwhile
+            return
 
 
 def _score(passes: Passes, files: RunFolder, fingerprint: str, name: str, clip: Clip | Exception) -> bool:

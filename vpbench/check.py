@@ -108,6 +108,7 @@ def check(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[str
 
     from vpbench.app import explain
     from vpbench.configuration import MODEL_KEYS, build
+    from vpbench.devices import ANYWHERE, usable_device
 
     if not any(override.partition("=")[0] == "model" for override in overrides):
         raise ConfigError(USES)
@@ -123,6 +124,11 @@ def check(overrides: Sequence[str], config_dir: Path | None = None) -> tuple[str
     name = str(leaf.get("name") or leaf["_target_"])
     model = build(leaf, "model", MODEL_KEYS)
     found = needs(model)
+    if config.device not in ANYWHERE:
+        try:
+            usable_device(config.device)
+        except ConfigError as error:
+            found.append(Need("", "device", config.device, (str(error),)))
     if not unmet(found) and callable(validate := getattr(model, "validate", None)):
         try:
             validate()

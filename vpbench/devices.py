@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from vpbench.errors import ConfigError
 
+ANYWHERE = ("auto", "cpu")  # every machine has them
+
 
 def usable_device(name: str) -> str:
     """The torch device that a name means; ``auto`` is a CUDA device where there is one, else the CPU.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vpbench.clip import Clip, Frames
-from vpbench.devices import usable_device
+from vpbench.devices import ANYWHERE, usable_device
 from vpbench.errors import DataError, StorageError
 from vpbench.scoring import ClipStore, Protocol, clip_store, measure_clip
 from vpbench.storage import cannot_write, clear_leftovers, read_record, sha256_file, write_json
@@ -113,8 +113,9 @@ class Passes:
         self.absent = self.protocol.absent()
         self.measures = self.protocol.measures(without=self.absent)
         self.views: list[View] = [replace(self.protocol.view, track=track) for track in config["track"] or self.protocol.tracks]
+        device = str(config["device"])
         networks = any(measure.networks for measure in self.measures.values())
-        self.device = usable_device(str(config["device"])) if networks else "cpu"
+        self.device = usable_device(device) if networks or device not in ANYWHERE else "cpu"
 
     def stores(self, files: RunFolder, fingerprint: str, record: Mapping[str, Any]) -> list[ClipStore]:
         """Where the arrays of a clip lie, for each view; ``fingerprint`` is of the clip's content."""

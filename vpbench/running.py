@@ -13,7 +13,7 @@ import logging
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from vpbench.prefetch import prefetched
 from vpbench.properties import properties
 from vpbench.run_folder import Passes, RunFolder
 from vpbench.scoring import Scored, clip_store, write_scores
-from vpbench.storage import Claim, clear_dead, read_manifest, sha256_json, to_json, write_json, write_once
+from vpbench.storage import Claim, clear_dead, holder_is_alive, owner_of, read_manifest, sha256_json, to_json, write_json, write_once
 
 RUN_SCHEMA = 1
 CLAIM_POLL_SECONDS = 0.5
@@ -43,10 +43,10 @@ class Result:
     Attributes:
         folder: the run folder.
         scores: folders with ``clips.csv`` and ``summary.json``, one per track.
-        total: clips of the benchmark.
-        ok: clips that are scored.
+        total: clips of the benchmark; of a shard while clips of others are to come, its own.
+        ok: those of them that are scored.
         generated: clips whose prediction this call made (the others were there already).
-        failed: clip name and reason of the clips that failed.
+        failed: clip name and reason of the clips that were to be done here and failed.
         absent: columns whose weights are missing, with the reason.
     """
 
@@ -146,7 +146,11 @@ def sharded(handles: Sequence[ClipHandle], shard: int, num_shards: int) -> list[
         ConfigError: there is no such shard.
     """
     if not 0 <= shard < num_shards:
-        raise ConfigError(f"shard={shard} num_shards={num_shards}: shards are counted from 0, so 0 to {max(num_shards - 1, 0)}.")
+        given = f"shard={shard} num_shards={num_shards}"
+        if num_shards < 1:
+            raise ConfigError(f"{given}: num_shards is how many processes share the clips: 1 or more.")
+        forgotten = " How many there are is num_shards=N." if num_shards == 1 else ""
+        raise ConfigError(f"{given}: shards are counted from 0, so 0 to {num_shards - 1}.{forgotten}")
     by_hash = sorted((handle.name for handle in handles), key=lambda name: hashlib.sha256(name.encode()).digest())
     mine = set(by_hash[shard::num_shards])
     return [handle for handle in handles if handle.name in mine]
@@ -251,9 +255,11 @@ class Run:
                 for name in beside.drain():
                     finished(name)
                 waiting += beside.left()
+        told: set[str] = set()
         while waiting:
             waiting = self._round(waiting, generated, finished)
             if waiting:
+                self._tell(waiting, told)
                 time.sleep(CLAIM_POLL_SECONDS)
             for handle in list(waiting):
                 if self.is_done(handle.name):
@@ -266,7 +272,15 @@ class Run:
     ) -> list[ClipHandle]:
         """Generate and score clips, or leave the scoring to the process ``beside``; returns those that another process works on."""
         later = []
-        for handle, clip in prefetched(waiting):
+
+        def free() -> Iterator[ClipHandle]:
+            for handle in waiting:
+                if holder_is_alive(self.files.claim_path(handle.name)):
+                    later.append(handle)  # without reading it in vain
+                else:
+                    yield handle
+
+        for handle, clip in prefetched(free()):
             scored = True
             with Claim.take(self.files.claim_path(handle.name)) as claim:
                 if claim is None:
@@ -283,6 +297,14 @@ class Run:
                 finished(handle.name)
         return later
 
+    def _tell(self, waiting: Iterable[ClipHandle], told: set[str]) -> None:
+        """Say once who is waited for."""
+        for handle in waiting:
+            text = f"{handle.name}: {owner}" if (owner := owner_of(self.files.claim_path(handle.name))) else ""
+            if text and text not in told:
+                told.add(text)
+                log.info("waiting for %s", text)
+
     def _clip(self, name: str, clip: Clip | Exception, generated: list[str], score: bool) -> bool:
         """Generate what is not generated and score it; False where the scoring alone is left to do."""
         stage = "load"
@@ -298,6 +320,8 @@ class Run:
                     return False
                 record, stored = {**known, **record}, self.files.stored(name)
             else:
+                if known is not None and known["status"] == "ok":
+                    log.warning("%s: its prediction is gone or is not the one that was scored, by checksum; it is made again", name)
                 stage = "generate"
                 made = self.model.predict(clip, self.seed)
                 if len(made.present) < len(clip.frames):
@@ -333,11 +357,11 @@ class Run:
         shard derives none while clips of other shards are to come: that would read all files of all clips once per shard.
         """
         if coming := self._coming():
-            log.info("%s: %d clips of other shards are to come; whoever does the last one writes the scores", self.folder, coming)
+            log.info("%s: %d clip(s) of other shards are to come; whoever does the last one writes the scores", self.folder, coming)
             mine = [record for handle in self.selected if (record := self.files.record(handle.name))]
             failed = {record["clip"]: str(record["error"]) for record in mine if record["status"] == "failed"}
             ok = sum(record["status"] == "ok" for record in mine)
-            return Result(self.folder, [], len(self.handles), ok, list(generated), failed, self.passes.absent)
+            return Result(self.folder, [], len(self.selected), ok, list(generated), failed, self.passes.absent)
         records = self._records()
         while True:
             result = self._score(records, generated)
@@ -384,7 +408,9 @@ class Run:
             }
             scores.append(write_scores(self.folder, header, self.passes.protocol, view, scored, failed, names, self.passes.absent))
         self._write_manifest()
-        return Result(self.folder, scores, len(self.handles), len(done), list(generated), failed, self.passes.absent)
+        mine = {handle.name for handle in self.selected}
+        here = {name: why for name, why in failed.items() if name in mine}
+        return Result(self.folder, scores, len(self.handles), len(done), list(generated), here, self.passes.absent)
 
     def _is_measured(self, record: Mapping[str, Any]) -> bool:
         return self.passes.are_stored(self.files, self.fingerprints[record["clip"]], record)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 import statistics
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vpbench.errors import DataError, StorageError
-from vpbench.storage import holder_is_alive, is_hidden, read_json, read_manifest, read_record
+from vpbench.storage import holder_is_alive, is_hidden, owner_of, read_manifest, read_record
 
 DONE, UNFINISHED = 0, 1
 
@@ -39,20 +38,24 @@ class Working:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a run stands. Every clip is in one of ``done``, ``running``, ``failed`` and ``missing``; a failed one that is tried again runs.
+    """How a run stands. Every clip is in one of ``done``, ``running``, ``generated``, ``failed`` and ``missing``; a failed one that is
+    tried again runs. What a clip's record says is believed: ``vpbench run`` alone compares checksums.
 
     Attributes:
         run: its folder.
         done: clips that are generated and scored.
         running: clips that a living process works on.
+        generated: clips whose prediction waits to be scored.
         failed: why, by clip.
         missing: clips that nobody has begun, or whose process died.
-        seconds_left: for what is running or missing, at the pace of the last clips of all processes together; None before two are done.
+        seconds_left: for what is running, generated or missing, at the pace of the last clips of all processes together; None before two
+            are done.
     """
 
     run: Path
     done: tuple[str, ...]
     running: tuple[Working, ...]
+    generated: tuple[str, ...]
     failed: dict[str, str]
     missing: tuple[str, ...]
     seconds_left: float | None
@@ -60,7 +63,7 @@ class Standing:
     @property
     def total(self) -> int:
         """Clips of the benchmark."""
-        return len(self.done) + len(self.running) + len(self.failed) + len(self.missing)
+        return len(self.done) + len(self.running) + len(self.generated) + len(self.failed) + len(self.missing)
 
     @property
     def finished(self) -> bool:
@@ -92,7 +95,7 @@ def standing(run: Path) -> Standing:
     clips = read_manifest(run).get("clips")
     if not isinstance(clips, dict):
         raise StorageError(f"{run / 'run.json'}: names no clips; it is not what a run writes.")
-    done, failed, running, missing, finished = [], {}, [], [], []
+    done, failed, running, generated, missing, finished = [], {}, [], [], [], []
     for clip in sorted(clips):
         path = run / "clips" / f"{clip}.json"
         record, working = _record(path), _working(clip, path.with_suffix(".claim"))
@@ -103,9 +106,12 @@ def standing(run: Path) -> Standing:
             finished.append(path.stat().st_mtime)
         elif record.get("status") == "failed":
             failed[clip] = str(record.get("error", "no reason recorded"))
+        elif record.get("status") == "generated":
+            generated.append(clip)
         else:
             missing.append(clip)
-    return Standing(run, tuple(done), tuple(running), failed, tuple(missing), _left(finished, len(running) + len(missing)))
+    left = _left(finished, len(running) + len(generated) + len(missing))
+    return Standing(run, tuple(done), tuple(running), tuple(generated), failed, tuple(missing), left)
 
 
 def text(found: Sequence[Standing]) -> str:
@@ -115,10 +121,12 @@ def text(found: Sequence[Standing]) -> str:
         counts = [
             f"{len(one.done)}/{one.total} done",
             f"{len(one.running)} running",
+            *([f"{len(one.generated)} to be scored"] if one.generated else []),
             f"{len(one.failed)} failed",
             f"{len(one.missing)} missing",
         ]
-        left = "" if one.seconds_left is None or not (one.running or one.missing) else f"  about {_duration(one.seconds_left)} left"
+        to_come = one.running or one.generated or one.missing
+        left = f"  about {_duration(one.seconds_left)} left" if to_come and one.seconds_left is not None else ""
         lines.append(f"{one.run}: {', '.join(counts)}{left}")
         lines += [f"  running {w.clip}: {w.host}, process {w.pid}, for {_duration(w.seconds)}" for w in one.running]
         lines += [f"  failed  {clip}: {' '.join(reason.split())[:300]}" for clip, reason in one.failed.items()]
@@ -161,12 +169,8 @@ def _record(path: Path) -> dict[str, Any]:
 def _working(clip: str, claim: Path) -> Working | None:
     if not holder_is_alive(claim, mine=True):
         return None
-    try:
-        owner = read_json(claim)
-        seconds = max(0.0, time.time() - float(owner["since"]))
-        return Working(clip, str(owner["host"]), int(owner["pid"]), seconds) if math.isfinite(seconds) else None
-    except (StorageError, OSError, KeyError, TypeError, ValueError, OverflowError):  # gone since, or being written
-        return None
+    owner = owner_of(claim)  # None: gone since, or being written
+    return None if owner is None else Working(clip, owner.host, owner.pid, max(0.0, time.time() - owner.since))
 
 
 def _left(finished: Sequence[float], clips: int) -> float | None:

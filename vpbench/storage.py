@@ -7,6 +7,7 @@ keeps two processes from doing the same clip twice.
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import hashlib
 import io
@@ -18,6 +19,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +44,16 @@ STALE_SECONDS = 60.0  # a claim without a heartbeat for this long belongs to a p
 
 def beside(path: Path) -> Path:
     """A temporary name in the same folder; no two machines, processes or threads share it."""
-    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.{threading.get_ident()}.tmp")
+    return path.with_name(f".{path.name}.{machine()}-{os.getpid()}.{threading.get_ident()}.tmp")
 
 
-def _machine() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+@functools.cache
+def machine() -> str:
+    """Names where process numbers mean the same processes as here: this machine since it started, or a container on it."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # where there is no /proc the name of the host must do
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 def is_hidden(path: Path, root: Path) -> bool:
@@ -62,7 +69,7 @@ def clear_leftovers(path: Path) -> None:
 
 def clear_dead(folder: Path) -> None:
     """Remove what processes of this machine that are gone left half written in a folder, at any depth."""
-    mine = re.compile(rf"\.{_machine()}-(\d+)\.\d+\.tmp")
+    mine = re.compile(rf"\.{machine()}-(\d+)\.\d+\.tmp")
     for left in folder.rglob(".*.tmp*"):
         if (found := mine.search(left.name)) and not _process_exists(int(found[1])):
             with contextlib.suppress(OSError):  # a read-only folder: it is in nobody's way
@@ -292,7 +299,7 @@ class Claim:
             return
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": round(time.time())}
+        owner = {"host": socket.gethostname(), "machine": machine(), "pid": os.getpid(), "since": round(time.time())}
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -310,8 +317,39 @@ class Claim:
             claim._release()
 
 
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a claim.
+
+    Attributes:
+        host: the name of its machine, for people.
+        machine: the same for processes, see ``machine``; empty when the claim does not say.
+        pid: of the process.
+        since: when it took the claim, seconds since 1970.
+    """
+
+    host: str
+    machine: str
+    pid: int
+    since: float
+
+    def __str__(self) -> str:
+        return f"{self.host}, process {self.pid}, since {time.strftime('%H:%M:%S', time.localtime(self.since))}"
+
+
+def owner_of(path: Path) -> Owner | None:
+    """Who holds the claim at ``path``, alive or not; None when there is none, or it is damaged or being written."""
+    try:
+        found = json.loads(path.read_bytes())
+        owner = Owner(str(found["host"]), str(found.get("machine", "")), int(found["pid"]), float(found["since"]))
+        time.localtime(owner.since)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+    return owner
+
+
 def holder_is_alive(path: Path, mine: bool = False) -> bool:
-    """Whether the claim at ``path`` belongs to a process that still works: it runs on this host, or its heartbeat is fresh.
+    """Whether the claim at ``path`` belongs to a process that still works: it runs on this machine, or its heartbeat is fresh.
 
     Args:
         path: of the claim.
@@ -319,14 +357,13 @@ def holder_is_alive(path: Path, mine: bool = False) -> bool:
     """
     try:
         age = time.time() - path.stat().st_mtime
-        owner = json.loads(path.read_bytes())
-        host, pid = owner["host"], int(owner["pid"])
-    except FileNotFoundError:
+    except OSError:
         return False
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    owner = owner_of(path)
+    if owner is None:
         return age < 2.0  # being written this moment, or damaged
-    if host == socket.gethostname():
-        return (mine or pid != os.getpid()) and _process_exists(pid) and age < STALE_SECONDS
+    if owner.machine == machine() and not ((mine or owner.pid != os.getpid()) and _process_exists(owner.pid)):
+        return False
     return age < STALE_SECONDS
 
 

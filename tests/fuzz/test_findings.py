@@ -311,10 +311,10 @@ class TestRunFolders:
 
     @pytest.mark.parametrize("owner", [{"pid": 10**30}, {"pid": 1e999}, {"since": 10**400}, {"since": -1e308}, {"since": 1e999}, []])
     def test_a_claim_with_extreme_numbers(self, owner: Any, run: Path) -> None:
-        import socket
+        from vpbench.storage import machine
 
-        for host in ("elsewhere", socket.gethostname()):
-            given = {"host": host, "pid": 1, "since": 0, **owner} if owner else owner
+        for where in ("elsewhere", machine()):
+            given = {"host": "node-6", "machine": where, "pid": 1, "since": 0, **owner} if owner else owner
             (run / "clips/b.claim").write_text(json.dumps(given))
             assert command("status", run) in (0, 1)
             assert command("status", run, "--json") in (0, 1)
