@@ -24,6 +24,7 @@ from vpbench.check import needs, unmet
 from vpbench.clip import Benchmark, Clip, ClipHandle
 from vpbench.configuration import MODEL_KEYS, build, check_leaf, import_target, unknown_name
 from vpbench.errors import ConfigError, StorageError
+from vpbench.file_hashes import remembered
 from vpbench.models import Model, implementation_version, notes_of
 from vpbench.prefetch import prefetched
 from vpbench.properties import properties
@@ -180,7 +181,9 @@ class Run:
             expect(self.handles, self.selected)
         self.seed = int(config["seed"])
         self._config = config
-        self.fingerprints = {handle.name: handle.fingerprint() for handle in self.handles}
+        root = Path(str(config["out"])) / self.benchmark.name
+        with remembered(root / ".hashes.json"):
+            self.fingerprints = {handle.name: handle.fingerprint() for handle in self.handles}
         self.fingerprint = sha256_json(self.fingerprints)
         self.identity = {
             "model": dict(self.model.identity),
@@ -188,7 +191,6 @@ class Run:
             "seed": self.seed,
         }
         self.id = sha256_json(self.identity)[:10]
-        root = Path(str(config["out"])) / self.benchmark.name
         self.folder: Path = root / f"{self.model.name}-{self.id}"
         self.files = RunFolder(self.folder)
         self._open(config)
@@ -356,8 +358,8 @@ class Run:
         What another process finished meanwhile is taken in, so that of many processes the last one leaves the scores of all clips. A
         shard derives none while clips of other shards are to come: that would read all files of all clips once per shard.
         """
-        if coming := self._coming():
-            log.info("%s: %d clip(s) of other shards are to come; whoever does the last one writes the scores", self.folder, coming)
+        if self._others_are_to_come():
+            log.info("%s: clips of other shards are to come; whoever does the last one writes the scores", self.folder)
             mine = [record for handle in self.selected if (record := self.files.record(handle.name))]
             failed = {record["clip"]: str(record["error"]) for record in mine if record["status"] == "failed"}
             ok = sum(record["status"] == "ok" for record in mine)
@@ -369,10 +371,10 @@ class Run:
             if records == before:
                 return result
 
-    def _coming(self) -> int:
-        """How many clips of other shards are neither done nor failed, as their records say."""
+    def _others_are_to_come(self) -> bool:
+        """Whether a clip of another shard is neither done nor failed, as its record says."""
         records = map(self.files.record, self._others)
-        return sum(record is None or record["status"] not in ("ok", "failed") for record in records)
+        return any(record is None or record["status"] not in ("ok", "failed") for record in records)
 
     def _records(self) -> dict[str, dict[str, Any]]:
         return {name: record for name in sorted(self.fingerprints) if (record := self.files.record(name)) is not None}

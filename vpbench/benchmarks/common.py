@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import re
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vpbench.errors import DataError
-from vpbench.storage import sha256_file
+from vpbench.file_hashes import file_hash
 
 
 def existing_root(root: str | os.PathLike[str], what: str) -> Path:
@@ -63,24 +62,6 @@ def check_unique(names: Iterable[str], source: Path) -> None:
         if other is not None:
             raise DataError(f"{source}: the clips {other!r} and {name!r} have the same name without regard to case; rename one.")
         seen[name.casefold()] = name
-
-
-def file_hash(path: Path) -> str:
-    """Hex sha256 of a file; computed once per process for the same path, size and time.
-
-    Raises:
-        DataError: no such file.
-    """
-    try:
-        stat = path.stat()
-        return _file_hash(path, stat.st_size, stat.st_mtime_ns)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _file_hash(path: Path, size: int, time_ns: int) -> str:
-    return sha256_file(path)
 
 
 def fingerprint(files: Iterable[Path], *settings: Any) -> str:
