@@ -135,7 +135,8 @@ def select(handles: Sequence[ClipHandle], clips: Sequence[str] | None, limit: in
         for name in clips:
             if name not in known:
                 raise unknown_name("clips", name, known)
-        chosen = [handle for handle in handles if handle.name in set(clips)]
+        wanted = set(clips)
+        chosen = [handle for handle in handles if handle.name in wanted]
     return chosen[:limit]
 
 

@@ -1,48 +1,81 @@
-"""What a process of a sweep does before its first clip: hashing all files of the benchmark, without and with what another one noted.
+"""What a process of a sweep does before its first clip, and what `vpbench status` takes, over a VPBench layout of many made-up clips.
 
-    python -m tests.speed.start                     20,000 files of 64 kB
+    python -m tests.speed.start                     2,000 clips, files of 64 kB
+    python -m tests.speed.start --clips 390000 --kilobytes 1
 
-The files are in the cache of the file system, which no disk and no network slows down.
+The first process hashes all files, the next one finds the hashes noted. Files are junk: no clip is read. They are in the cache of the
+file system, which no disk and no network slows down.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-from vpbench import file_hashes
-from vpbench.file_hashes import file_hash, remembered
+from vpbench.file_hashes import SETTLED_SECONDS
+
+COLUMNS = "path,mask_id,start_frame,end_frame,fps,video_inpainting_prompt,image_inpainting_prompt\n"
 
 
-def measure(record: Path, files: list[Path]) -> float:
-    """Seconds that a new process takes."""
-    file_hashes._known.clear()
+def write_layout(root: Path, clips: int, kilobytes: int) -> None:
+    """A video and a mask file for every row of a list."""
+    data, rows = os.urandom(kilobytes * 1024), []
+    for number in range(clips):
+        stem = f"{number:012}_{number}_seg_0_49"
+        for path in (
+            root / "pexels/pexels/raw_video" / stem[:9] / f"{stem}.mp4",
+            root / "video_inpainting/pexels" / stem / "all_masks.npz",
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        rows.append(f"{stem}.mp4,1,0,49,24,a caption of the usual length that says what is to be seen,what is in the hole\n")
+    (root / "list.csv").write_text(COLUMNS + "".join(rows))
+
+
+def start(root: Path, shard: int, shards: int) -> None:
+    """In a process of its own: build a run."""
+    from vpbench.check import _composed
+    from vpbench.configuration import resolved
+    from vpbench.running import Run
+
+    overrides = ["model=telea", "protocol=pixels", "benchmark=vpbench", f"benchmark.root={root}", "benchmark.csv=list.csv"]
+    config = resolved(_composed([*overrides, f"out={root}/runs", f"shard={shard}", f"num_shards={shards}"], None))
     begun = time.perf_counter()
-    with remembered(record):
-        for path in files:
-            file_hash(path)
-    return time.perf_counter() - begun
+    run = Run(config)
+    waiting = sum(not run.is_done(handle.name) for handle in run.selected)
+    seconds, peak = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    print(f"shard {shard} of {shards}: {seconds:.1f} s until the first of its {waiting} clips, {peak:.2f} GB peak", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=20_000)
+    parser.add_argument("--clips", type=int, default=2_000)
     parser.add_argument("--kilobytes", type=int, default=64)
+    parser.add_argument("--shards", type=int, default=8)
+    parser.add_argument("--of", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--shard", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.of is not None:
+        start(options.of, options.shard, options.shards)
+        return
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "a-folder-with-a-name" / "000000000" / "of-the-usual-length"
-        folder.mkdir(parents=True)
-        files = [folder / f"{number:012}.mp4" for number in range(options.files)]
-        for path in files:
-            path.write_bytes(os.urandom(options.kilobytes * 1024))
-        time.sleep(file_hashes.SETTLED_SECONDS + 0.5)
-        record = Path(place) / "record"
-        first, next_ = measure(record, files), measure(record, files)
-        size = record.stat().st_size / 1e6
-        print(f"{options.files} files: first {first:.2f} s, next {next_:.2f} s, ratio {first / next_:.1f}; the record has {size:.1f} MB")
+        root = Path(place)
+        write_layout(root, options.clips, options.kilobytes)
+        time.sleep(SETTLED_SECONDS + 0.5)
+        for shard in (0, 1):
+            line = [sys.executable, "-m", "tests.speed.start", "--of", place, "--shard", str(shard), "--shards", str(options.shards)]
+            subprocess.run(line, check=True)
+        for path in (root / "runs/vpbench-inpaint/.hashes.json", *root.glob("runs/*/*/run.json")):
+            print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "vpbench", "status", f"{place}/runs"], stdout=subprocess.DEVNULL, check=False)
+        print(f"vpbench status: {time.perf_counter() - begun:.1f} s")
 
 
 if __name__ == "__main__":
