@@ -187,6 +187,14 @@ def test_a_missing_column(root):
         VPBench(root)
 
 
+def test_a_list_of_vpdata_has_one_text(root):
+    (root / "list.csv").write_text(f"path,start_frame,end_frame,fps,mask_id,caption\n{PEXELS},0,20,25,4,a beach\n")
+    clip = only(root, csv="list.csv")
+    assert (clip.caption, clip.region_caption, len(clip.frames), clip.operation) == ("a beach", "", 7, "inpaint")
+    with pytest.raises(DataError, match=r"list\.csv: the column 'Edited_video_caption' is missing; found: path, start_frame"):
+        VPBench(root, split="edit", csv="list.csv")
+
+
 def test_an_empty_list(root):
     with pytest.raises(DataError, match="lists no clip"):
         VPBench(listed(root, ""))
@@ -260,6 +268,13 @@ def test_a_truncated_video(root):
     truncate(root / "pexels/pexels/raw_video/000000000" / PEXELS)
     with pytest.raises(DataError, match=r"854996_seg_696_890\.mp4: .*truncated"):
         only(root)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here")
+def test_the_real_list_of_vpdata():
+    clips = load(VPBench(REAL / "vpbench_layout", csv="pexels_videovo_test_dataset.csv"))
+    assert len(clips) == 6
+    assert all(clip.caption for clip in clips)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real clips are not here")

@@ -35,6 +35,7 @@ MOST_TIMES = 16  # as many pixels as a video's frames that its masks may have
 ROWS = {"inpaint": 100, "inpaint_long": 16, "edit": 45, "edit_long": 9}  # as published
 COMMON = ("path", "mask_id", "start_frame", "end_frame", "fps")
 INPAINT = ("video_inpainting_prompt", "image_inpainting_prompt")
+CAPTION = "caption"  # all that VPData's own lists say of a clip
 EDIT = ("Edited_video_caption", "Edited_image_caption", "Editing_instruction")
 VERBS = {
     "add": ("add", "insert"),
@@ -164,7 +165,8 @@ class VPBench:
         Args:
             root: the folder that holds the CSV files, ``pexels/``, ``videovo/`` and ``video_inpainting/``.
             split: ``inpaint``, ``inpaint_long``, ``edit`` or ``edit_long``.
-            csv: another list with the columns of the split, below ``root``.
+            csv: another list below ``root``, with the columns of the split or, for inpainting, of VPData's own lists (``caption`` in place
+                of the two prompts, so that regions have no text).
             prepare: see ``Preparation``; None takes the official time base of the split: thinned to about 8 fps (not for ``edit_long``),
                 at most 49 frames for the two standard splits.
             name: shown in tables.
@@ -185,9 +187,12 @@ class VPBench:
                 f"benchmark.root.{davis}"
             )
         edit = split.startswith("edit")
-        rows = read_csv(path, (*COMMON, *(EDIT if edit else INPAINT)))
+        rows = read_csv(path, COMMON)
         if not rows:
             raise DataError(f"{path}: lists no clip.")
+        texts = EDIT if edit else INPAINT
+        if lacking := [] if not edit and CAPTION in rows[0] else [name for name in texts if name not in rows[0]]:
+            raise DataError(f"{path}: the column {lacking[0]!r} is missing; found: {', '.join(rows[0])}.")
         self._remarks = []
         if csv is None and len(rows) != ROWS[split]:
             self._remarks.append(f"{path} lists {len(rows)} clips; the published split has {ROWS[split]}")
@@ -210,7 +215,10 @@ class VPBench:
         operation = row.get("operation", "").strip() or (operation_of(instruction) if edit else "inpaint")
         if operation not in OPERATIONS:
             raise DataError(f"{where}: operation is {operation!r}; known: {', '.join(OPERATIONS)}.")
-        caption, region = (row["Edited_video_caption"], row["Edited_image_caption"]) if edit else (row[INPAINT[0]], row[INPAINT[1]])
+        if edit:
+            caption, region = row["Edited_video_caption"], row["Edited_image_caption"]
+        else:
+            caption, region = row.get(INPAINT[0], row.get(CAPTION, "")), row.get(INPAINT[1], "")
         return VPBenchHandle(
             name=check_name(f"{stem}_m{cell['mask_id']}", path),
             video=video,
