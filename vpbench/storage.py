@@ -340,7 +340,7 @@ class Owner:
 def owner_of(path: Path) -> Owner | None:
     """Who holds the claim at ``path``, alive or not; None when there is none, or it is damaged or being written."""
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
         owner = Owner(str(found["host"]), str(found.get("machine", "")), int(found["pid"]), float(found["since"]))
         time.localtime(owner.since)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

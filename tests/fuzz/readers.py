@@ -27,7 +27,7 @@ from tests.toy import toy_clip
 from vpbench.cli import main
 from vpbench.clip import MaskedClip
 from vpbench.errors import VpbenchError
-from vpbench.storage import read_arrays, write_arrays, write_json
+from vpbench.storage import read_arrays, sha256_file, write_arrays, write_json
 
 COUNT = 4  # frames of the videos
 
@@ -491,6 +491,26 @@ def _resume(root: Path, _: Path) -> None:
     Run(run_config(root, "grey")).execute()
 
 
+def _hashes(root: Path) -> None:
+    found = {}
+    for name in ("a", "b", "c"):
+        path = root / name
+        path.write_text(name)
+        stat = path.stat()
+        stamp = f"{stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+        found[str(path.absolute())] = f"{stamp} {sha256_file(path)}"
+    write_json(root / "hashes.json", found)
+
+
+def _read_hashes(root: Path, _: Path) -> None:
+    """What a damaged record says of files that are not as it says."""
+    from vpbench.file_hashes import file_hash, remembered
+
+    with remembered(root / "hashes.json"):
+        found = [file_hash(root / name) for name in ("a", "b", "c")]
+    assert found == [sha256_file(root / name) for name in ("a", "b", "c")]
+
+
 def _outputs(root: Path) -> None:
     for clip in ("a", "b"):
         write_pictures(root / "aside/benchmark" / clip, frames(COUNT))
@@ -557,5 +577,6 @@ READERS = (
     Reader("run folders: explain", two_runs, _explain, (*RUN_FILES[:4], RUN_FILES[7], "runs/.hydra/*/.hydra/config.yaml")),
     Reader("run folders: gate", two_runs, _gate_runs, (RUN_FILES[0], RUN_FILES[3], RUN_FILES[3])),
     Reader("run folders: run again", two_runs, _resume, RUN_FILES, programs=True),
+    Reader("hashes of files (JSON)", _hashes, _read_hashes, ("hashes.json",)),
 )
 cv2.setNumThreads(1)

@@ -309,8 +309,10 @@ class TestRunFolders:
         assert Run(run_config(root, "grey")).execute().generated == ["b"]
         assert command("status", run) == 0
 
-    @pytest.mark.parametrize("owner", [{"pid": 10**30}, {"pid": 1e999}, {"since": 10**400}, {"since": -1e308}, {"since": 1e999}, []])
-    def test_a_claim_with_extreme_numbers(self, owner: Any, run: Path) -> None:
+    @pytest.mark.parametrize(
+        "owner", [{"pid": 10**30}, {"pid": 1e999}, {"since": 10**400}, {"since": -1e308}, {"since": 1e999}, {"host": "\ud800"}, []]
+    )
+    def test_a_claim_with_extreme_numbers_or_texts(self, owner: Any, run: Path) -> None:
         from vpbench.storage import machine
 
         for where in ("elsewhere", machine()):
