@@ -55,3 +55,11 @@ def tables(place: Path, out: str) -> dict[str, bytes]:
     done = subprocess.run(line, cwd=place, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return {path.name: path.read_bytes() for path in board.iterdir()}
+
+
+def processes(which: str, number: int) -> list[int]:
+    """The living processes whose ``ppid`` or ``pgid`` is this number, but for ``ps`` itself."""
+    line = ["ps", "-eo", f"pid=,{which}=,stat=,comm="]
+    found = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    rows = [row.split(None, 3) for row in found.splitlines()]
+    return [int(pid) for pid, of, state, name in rows if int(of) == number and not state.startswith("Z") and name != "ps"]

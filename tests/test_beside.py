@@ -148,14 +148,6 @@ def test_nobody_goes_on_scoring_for_a_process_that_was_killed(tmp_path: Path) ->
     assert again.returncode == 0
 
 
-def processes(which: str, number: int) -> list[int]:
-    """The living processes whose ``ppid`` or ``pgid`` is this number, but for ``ps`` itself."""
-    line = ["ps", "-eo", f"pid=,{which}=,stat=,comm="]
-    found = subprocess.run(line, capture_output=True, text=True, check=True).stdout
-    rows = [row.split(None, 3) for row in found.splitlines()]
-    return [int(pid) for pid, of, state, name in rows if int(of) == number and not state.startswith("Z") and name != "ps"]
-
-
 def test_a_value_that_means_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="overlap=maybe: expected auto, true or false"):
         resolved(OmegaConf.create({**vars(RunConfig(model={}, benchmark={}, protocol={})), "overlap": "maybe", "leaderboard": None}))

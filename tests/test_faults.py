@@ -18,7 +18,7 @@ import pytest
 
 from tests import sweeps
 from tests.benchmarks.files import frames, holes, write_masks, write_pictures
-from tests.sweeps import finished, tables, write_models
+from tests.sweeps import finished, processes, tables, write_models
 from vpbench.cli import main
 from vpbench.storage import owner_of
 
@@ -122,6 +122,21 @@ def test_a_killed_worker_of_a_sweep_is_said_and_the_same_command_goes_on(place: 
     assert tables(place, "worker") == expected
 
 
+def test_workers_end_with_a_sweep_that_is_killed(place: Path, expected: dict[str, bytes]) -> None:
+    process = start(place, "orphans", *TWO)
+    while len({owner.pid for path in (place / "orphans").rglob("*.claim") if (owner := owner_of(path))}) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while left := processes("pgid", process.pid):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+    finished(start(place, "orphans", *TWO))
+    assert tables(place, "orphans") == expected
+
+
 def test_a_full_disk_stops_a_sweep_which_goes_on_when_there_is_room(place: Path, expected: dict[str, bytes], disk: Path) -> None:
     out = str(disk / "full")
     said = finished(start(place, out), 1)
@@ -171,6 +186,18 @@ def test_a_clip_that_needs_too_much_memory_fails_alone(place: Path) -> None:
     assert "galaxies: " in done.stdout
     assert "Unable to allocate" in done.stdout
     assert "1 of 8 clips failed" in done.stdout
+
+
+def test_files_of_a_benchmark_that_are_missing_are_said_before_anything_is_made(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = place / "gaps"
+    rows = "".join(f"{number:012}_1_seg_0_9.mp4,0,9,8,1,a\n" for number in range(3))
+    root.mkdir()
+    (root / "list.csv").write_text(f"path,start_frame,end_frame,fps,mask_id,caption\n{rows}")
+    line = ["model=telea", "benchmark=vpbench", f"benchmark.root={root}", "benchmark.csv=list.csv", f"out={place / 'gaps-runs'}"]
+    assert main(["run", *line]) == 2
+    said = capsys.readouterr().out
+    assert "000000000000_1_seg_0_9.mp4: cannot be read" in said
+    assert "So are the files of 2 more clips. The content of all clips is part of what a run is" in said
 
 
 def test_a_benchmark_that_changes_is_another_one(place: Path) -> None:

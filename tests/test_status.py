@@ -68,12 +68,32 @@ def test_who_works_on_what_since_when_and_what_a_dead_process_left(run: Execute,
     assert ", 1 running," in lines(capsys, folder)[1][0], "of a process that is gone on this machine the claim is void"
 
 
-def test_the_time_left_is_that_of_the_last_clips(run: Execute) -> None:
-    folder = run(limit=4).folder
-    for number, clip in enumerate("abcd"):
-        at = 1000.0 + (10, 1000, 1010, 1020)[number]  # a pause after the first
-        os.utime(folder / "clips" / f"{clip}.json", (at, at))
-    assert standing(folder).seconds_left == pytest.approx(10.0)
+def test_the_time_left_is_what_the_last_clips_took_on_as_many_processes(run: Execute) -> None:
+    folder = run(limit=2).folder
+    assert standing(folder).seconds_left is not None
+    for clip, seconds in (("a", 4), ("b", 8)):
+        path = folder / "clips" / f"{clip}.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": seconds, "score_seconds": 2.0}))
+    assert standing(folder).seconds_left == pytest.approx(3 * 8.0), "nobody works: as one process would"
+    for clip in "cd":
+        claim = {"host": "node-7", "machine": "another", "pid": 1, "since": round(time.time())}
+        (folder / "clips" / f"{clip}.claim").write_text(json.dumps(claim))
+    assert standing(folder).seconds_left == pytest.approx(3 * 8.0 / 2)
+    for extreme in (1e308, 10**400, -1e9):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": extreme, "score_seconds": 1e308}))
+        left = standing(folder).seconds_left
+        assert left is None or left >= 0
+
+
+def test_a_run_that_cannot_be_read_hides_no_other(run: Execute, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run().folder
+    broken = folder.parent / "broken"
+    broken.mkdir()
+    (broken / "run.json").write_text("garbage")
+    assert main(["status", str(folder.parent)]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{folder}: 5/5 done")
+    assert "broken/run.json: cannot be read as JSON" in said.err
 
 
 def test_for_machines(run: Execute, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,13 +129,15 @@ def test_shards_share_the_clips_evenly(clips: int, shards: int) -> None:
         (2, 2, "shards are counted from 0, so 0 to 1."),
         (-1, 2, "shards are counted from 0, so 0 to 1."),
         (1, 1, "shards are counted from 0, so 0 to 0. How many there are is num_shards=N."),
+        (None, 4, "which of them is this? shard=0 to 3; with -m 'shard=range(0,4)'."),
         (0, 0, "num_shards is how many processes share the clips: 1 or more."),
     ],
 )
-def test_a_shard_that_is_none_is_refused(config: dict[str, Any], shard: int, shards: int, why: str) -> None:
+def test_a_shard_that_is_none_is_refused(config: dict[str, Any], shard: int | None, shards: int, why: str) -> None:
     with pytest.raises(ConfigError) as error:
         Run({**config, "shard": shard, "num_shards": shards})
-    assert str(error.value) == f"shard={shard} num_shards={shards}: {why}"
+    given = "" if shard is None else f"shard={shard} "
+    assert str(error.value) == f"{given}num_shards={shards}: {why}"
 
 
 def test_a_failure_belongs_to_the_shard_that_had_it(config: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,10 @@ OUTCOME = "outcome.json"
 LINE_SECONDS = 5.0  # between lines of progress where there is no terminal
 OK, FAILED, USAGE = 0, 1, 2
 log = logging.getLogger(__name__)
+SWEEP = "VPBENCH_SWEEP"  # in the environment: the process that runs the sweep
+GRACE_SECONDS = 10.0
 _exit_status = OK
+_watched = False
 
 
 def run_job(config: DictConfig) -> None:
@@ -46,6 +50,7 @@ def run_job(config: DictConfig) -> None:
     from vpbench.running import Run
 
     outcome: dict[str, Any] = {"status": "ok", "run": None, "failed": {}, "absent": {}, "message": ""}
+    _end_with_sweep()
     try:
         _check_launcher()
         with contextlib.suppress(FileNotFoundError):  # on a cluster's machine that has no such folder
@@ -74,6 +79,25 @@ def run_job(config: DictConfig) -> None:
         outcome.update(status="error", message=f"{type(error).__name__}: {error}")
         log.error("this is a defect of vpbench, please report it:\n%s", traceback.format_exc())
     write_json(Path(HydraConfig.get().runtime.output_dir) / OUTCOME, outcome)
+
+
+def _end_with_sweep() -> None:
+    """In a worker that a sweep on this machine started: end when that is gone (kill -9), and not go on for nobody."""
+    global _watched
+    sweep = os.getppid()
+    if _watched or os.environ.get(SWEEP) != str(sweep):
+        return
+    _watched = True
+    signal.signal(signal.SIGTERM, _terminate)
+
+    def watch() -> None:
+        while os.getppid() == sweep:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)  # gives its claim back, and ends programs that it started
+        time.sleep(GRACE_SECONDS)
+        os._exit(FAILED)
+
+    threading.Thread(target=watch, name="vpbench-sweep", daemon=True).start()
 
 
 def _check_launcher() -> None:
@@ -138,7 +162,11 @@ class Tables(Callback):
         self._finish([Path(config.hydra.run.dir)], None)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Before a sweep: jobs that other machines start leave their outcome where this process looks for it."""
+        """Before a sweep: jobs that other machines start leave their outcome where this process looks for it.
+
+        Workers of this machine learn whose they are, see ``_end_with_sweep``.
+        """
+        os.environ[SWEEP] = str(os.getpid())
         if not _is_basic(config.hydra.launcher):
             config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).absolute())
             quoted = config.hydra.sweep.dir.replace("'", "\\'")
@@ -257,6 +285,7 @@ def main(arguments: Sequence[str]) -> int:
         return _broken(error)
     finally:
         signal.signal(signal.SIGTERM, previous)
+        os.environ.pop(SWEEP, None)
         sys.argv = saved_arguments
         if saved_debug is None:
             del os.environ["HYDRA_FULL_ERROR"]

@@ -42,7 +42,8 @@ class RunConfig:
         device: where networks run: ``auto`` (a CUDA device where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
         clips: names of the clips to run; null for all. The run is then partial and not ranked.
         limit: number of clips to run, in the benchmark's order; null for all. The run is then partial and not ranked.
-        shard: which part of the clips this process does, 0 to ``num_shards`` - 1; the run is the same whoever does which.
+        shard: which part of the clips this process does, 0 to ``num_shards`` - 1; None where there is one. The run is the same whoever
+            does which.
         num_shards: how many parts there are.
         overlap: whether clips are scored in a process of their own while the model makes the next: ``auto`` (where there is a GPU),
             ``true``, ``false``.
@@ -58,7 +59,7 @@ class RunConfig:
     device: str = "auto"
     clips: list[str] | None = None
     limit: int | None = None
-    shard: int = 0
+    shard: int | None = None
     num_shards: int = 1
     overlap: Any = "auto"
     out: str = "runs"

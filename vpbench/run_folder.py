@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._damaged: set[str] = set()  # what was said already
 
     def prediction_path(self, clip: str) -> Path:
         """Where the prediction of one clip lies."""
@@ -44,7 +46,9 @@ class RunFolder:
         try:
             return read_record(path) if path.exists() else None
         except StorageError:
-            log.warning("%s is damaged; the clip is done again", path)
+            if clip not in self._damaged:
+                self._damaged.add(clip)
+                log.warning("%s is damaged; the clip is done again", path)
             return None
 
     def write_record(self, record: Mapping[str, Any]) -> None:
@@ -127,8 +131,10 @@ class Passes:
 
     def score(self, files: RunFolder, fingerprint: str, record: dict[str, Any], clip: Clip, prediction: Frames) -> None:
         """Run the passes that are missing for a clip whose prediction is stored, and record that it is done."""
+        begun = time.perf_counter()
         if "present" in record:
             clip = clip.at(record["present"])
         for store in self.stores(files, fingerprint, record):
             measure_clip(store, clip, prediction, self.measures, self.device)
-        files.write_record({**{key: record[key] for key in record if key not in ("error", "stage", "traceback")}, "status": "ok"})
+        kept = {key: record[key] for key in record if key not in ("error", "stage", "traceback")}
+        files.write_record({**kept, "score_seconds": time.perf_counter() - begun, "status": "ok"})

@@ -23,7 +23,7 @@ from vpbench.beside import Beside
 from vpbench.check import needs, unmet
 from vpbench.clip import Benchmark, Clip, ClipHandle
 from vpbench.configuration import MODEL_KEYS, build, check_leaf, import_target, unknown_name
-from vpbench.errors import ConfigError, StorageError
+from vpbench.errors import ConfigError, DataError, StorageError
 from vpbench.file_hashes import remembered
 from vpbench.models import Model, implementation_version, notes_of
 from vpbench.prefetch import prefetched
@@ -140,13 +140,18 @@ def select(handles: Sequence[ClipHandle], clips: Sequence[str] | None, limit: in
     return chosen[:limit]
 
 
-def sharded(handles: Sequence[ClipHandle], shard: int, num_shards: int) -> list[ClipHandle]:
+def sharded(handles: Sequence[ClipHandle], shard: int | None, num_shards: int) -> list[ClipHandle]:
     """The handles of one shard, in their order: every ``num_shards``-th by the hash of its name, so that long clips that stand together
     in a list are spread, and shards differ by one clip at most.
 
     Raises:
         ConfigError: there is no such shard.
     """
+    if shard is None and num_shards > 1:
+        raise ConfigError(
+            f"num_shards={num_shards}: which of them is this? shard=0 to {num_shards - 1}; with -m 'shard=range(0,{num_shards})'."
+        )
+    shard = shard or 0
     if not 0 <= shard < num_shards:
         given = f"shard={shard} num_shards={num_shards}"
         if num_shards < 1:
@@ -175,7 +180,7 @@ class Run:
         self.benchmark: Benchmark = build(config["benchmark"], "benchmark")
         self.handles = list(self.benchmark)
         chosen = select(self.handles, config["clips"], config["limit"])
-        self.selected = sharded(chosen, int(config.get("shard", 0)), int(config.get("num_shards", 1)))
+        self.selected = sharded(chosen, config.get("shard"), int(config.get("num_shards", 1)))
         mine = {handle.name for handle in self.selected}
         self._others = [handle.name for handle in chosen if handle.name not in mine]  # clips of other shards
         if callable(expect := getattr(self.model.call, "expect", None)):
@@ -184,7 +189,7 @@ class Run:
         self._config = config
         root = Path(str(config["out"])) / self.benchmark.name
         with remembered(root / ".hashes.json"):
-            self.fingerprints = {handle.name: handle.fingerprint() for handle in self.handles}
+            self.fingerprints = _fingerprints(self.handles)
         self.fingerprint = sha256_json(self.fingerprints)
         self.identity = {
             "model": dict(self.model.identity),
@@ -424,6 +429,24 @@ class Run:
         path = self.folder / "masks.json"
         if callable(manifest) and not path.exists() and (made := manifest()) is not None:
             write_json(path, made)
+
+
+def _fingerprints(handles: Iterable[ClipHandle]) -> dict[str, str]:
+    """The fingerprint of every clip's content, which is part of what a run is.
+
+    Raises:
+        DataError: files are missing or cannot be read; names the first and how many clips there are of this kind.
+    """
+    found, wrong = {}, []
+    for handle in handles:
+        try:
+            found[handle.name] = handle.fingerprint()
+        except DataError as error:
+            wrong.append(str(error))
+    if wrong:
+        more = f" So are the files of {len(wrong) - 1} more clips." if len(wrong) > 1 else ""
+        raise DataError(f"{wrong[0]}{more} The content of all clips is part of what a run is: get them, or take them from the list.")
+    return found
 
 
 def _short(records: Iterable[Mapping[str, Any]]) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import itertools
+import contextlib
 import json
-import statistics
+import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -48,8 +48,8 @@ class Standing:
         generated: clips whose prediction waits to be scored.
         failed: why, by clip.
         missing: clips that nobody has begun, or whose process died.
-        seconds_left: for what is running, generated or missing, at the pace of the last clips of all processes together; None before two
-            are done.
+        seconds_left: for what is running, generated or missing: what the last clips took from reading to scores, on as many processes as
+            work now, at least one; None before a clip is done.
     """
 
     run: Path
@@ -103,14 +103,14 @@ def standing(run: Path) -> Standing:
             running.append(working)
         elif record.get("status") == "ok":
             done.append(clip)
-            finished.append(path.stat().st_mtime)
+            finished.append((path.stat().st_mtime, _took(record)))
         elif record.get("status") == "failed":
             failed[clip] = str(record.get("error", "no reason recorded"))
         elif record.get("status") == "generated":
             generated.append(clip)
         else:
             missing.append(clip)
-    left = _left(finished, len(running) + len(generated) + len(missing))
+    left = _left(finished, len(running) + len(generated) + len(missing), len(running))
     return Standing(run, tuple(done), tuple(running), tuple(generated), failed, tuple(missing), left)
 
 
@@ -144,7 +144,7 @@ def add_parser(commands: Any) -> None:
         "status",
         help="how far runs are: done, running (who, since when), failed, missing, time left",
         description="Say how far runs are, from their files alone; works on a shared disk while other machines run.",
-        epilog="exit status: 0 every clip of every run is done; 1 something is not; 2 no run there.\n\n"
+        epilog="exit status: 0 every clip of every run is done; 1 something is not, or a run cannot be read; 2 no run there.\n\n"
         "examples:\n  vpbench status runs\n  vpbench status runs/demo/telea-* --json\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -154,9 +154,15 @@ def add_parser(commands: Any) -> None:
 
 
 def _command(options: argparse.Namespace) -> int:
-    found = [standing(run) for run in run_folders(options.runs)]
+    found, unreadable = [], False
+    for run in run_folders(options.runs):
+        try:
+            found.append(standing(run))
+        except StorageError as error:  # the others are there all the same
+            sys.stderr.write(f"vpbench: {error}\n")
+            unreadable = True
     sys.stdout.write(as_json(found) if options.json else text(found))
-    return DONE if all(one.finished for one in found) else UNFINISHED
+    return DONE if not unreadable and all(one.finished for one in found) else UNFINISHED
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -173,12 +179,18 @@ def _working(clip: str, claim: Path) -> Working | None:
     return None if owner is None else Working(clip, owner.host, owner.pid, max(0.0, time.time() - owner.since))
 
 
-def _left(finished: Sequence[float], clips: int) -> float | None:
-    """Seconds for so many more clips: the median of the times between clips that followed each other, which no pause distorts."""
-    times = sorted(finished)[-20:]
-    if len(times) < 2:
-        return None
-    return clips * statistics.median(b - a for a, b in itertools.pairwise(times))
+def _took(record: dict[str, Any]) -> float:
+    """Seconds that a clip took to be generated and scored."""
+    with contextlib.suppress(OverflowError):  # of an integer beyond floats
+        return float(record.get("seconds", 0.0)) + float(record.get("score_seconds", 0.0))
+    return 0.0
+
+
+def _left(finished: Iterable[tuple[float, float]], clips: int, processes: int) -> float | None:
+    """Seconds for so many more clips, from when the others were finished and what they took."""
+    took = [seconds for _, seconds in sorted(finished)[-20:]]
+    left = clips * sum(took) / len(took) / max(processes, 1) if took else math.nan
+    return left if math.isfinite(left) and left >= 0 else None
 
 
 def _duration(seconds: float) -> str:

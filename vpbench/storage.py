@@ -36,6 +36,7 @@ RECORD: dict[str, type | tuple[type, ...]] = {  # what values of a clip's record
     "notes": list,
     "has_truth": bool,
     "seconds": (int, float),
+    "score_seconds": (int, float),
 }
 MOST_FRAMES = 10_000_000  # of a clip that a record may speak of
 LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # or a pair
