@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from tests.sweeps import processes
 from tests.toy import Handle, Toy, grey
 from vpbench.clip import Clip, Frames, MaskedClip
 from vpbench.configuration import RunConfig, resolved

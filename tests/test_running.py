@@ -262,6 +262,17 @@ def test_a_folder_of_another_configuration_is_refused(config: dict[str, Any]) ->
     assert json.loads(path.read_text()) == found, "nothing was changed"
 
 
+def test_a_damaged_manifest_is_said_and_written_anew(config: dict[str, Any]) -> None:
+    path = Run(config).execute().folder / "run.json"
+    before = json.loads(path.read_text())["identity"]
+    path.write_text("garbage")
+    with pytest.raises(StorageError, match=r"run\.json: cannot be read as JSON .*Delete it and run the same command again"):
+        Run(config)
+    path.unlink()
+    assert Run(config).execute().generated == []
+    assert json.loads(path.read_text())["identity"] == before
+
+
 def test_a_full_disk_stops_the_run_and_keeps_what_is_finished(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
     real = video.write_lossless

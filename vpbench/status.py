@@ -154,13 +154,17 @@ def add_parser(commands: Any) -> None:
 
 
 def _command(options: argparse.Namespace) -> int:
-    found, unreadable = [], False
+    found: list[Standing] = []
+    unreadable: list[StorageError] = []
     for run in run_folders(options.runs):
         try:
             found.append(standing(run))
         except StorageError as error:  # the others are there all the same
-            sys.stderr.write(f"vpbench: {error}\n")
-            unreadable = True
+            unreadable.append(error)
+    if not found:
+        raise unreadable[0]
+    for problem in unreadable:
+        sys.stderr.write(f"vpbench: {problem}\n")
     sys.stdout.write(as_json(found) if options.json else text(found))
     return DONE if not unreadable and all(one.finished for one in found) else UNFINISHED
 
