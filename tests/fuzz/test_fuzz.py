@@ -18,6 +18,7 @@ from tests.fuzz.mutations import BY_SUFFIX, mutate
 from tests.fuzz.readers import READERS
 
 INPUTS = int(os.environ.get("VPBENCH_FUZZ", "50"))  # per reader; make test-long: 2000
+REPORTING = ("outputs to be scored", "run folders: status", "hashes of files (JSON)")  # they say what is wrong, or pass over it
 
 
 @pytest.mark.parametrize("name", [reader.name for reader in READERS])
@@ -25,7 +26,7 @@ def test_only_our_errors_come_out(name: str, tmp_path: Path) -> None:
     tally = campaign(name, 0, INPUTS, seed=0, keep=tmp_path / "found")
     assert not tally.findings, f"{tally.findings}; inputs in {tmp_path / 'found'}"
     assert tally.inputs == tally.accepted + tally.refused == INPUTS
-    assert tally.accepted < INPUTS or name == "outputs to be scored", "no input was refused: are they damaged at all?"
+    assert tally.accepted < INPUTS or name in REPORTING, "no input was refused: are they damaged at all?"
 
 
 def test_names_of_readers_are_unique() -> None:
