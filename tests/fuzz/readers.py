@@ -492,13 +492,13 @@ def _resume(root: Path, _: Path) -> None:
 
 
 def _hashes(root: Path) -> None:
+    from vpbench.file_hashes import _stamp
+
     found = {}
     for name in ("a", "b", "c"):
         path = root / name
         path.write_text(name)
-        stat = path.stat()
-        stamp = f"{stat.st_size} {stat.st_ino} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-        found[str(path.absolute())] = f"{stamp} {sha256_file(path)}"
+        found[str(path.absolute())] = f"{_stamp(path)} {sha256_file(path)}"
     write_json(root / "hashes.json", found)
 
 

@@ -91,7 +91,7 @@ def test_the_scheduler_is_that_of_the_authors(upstream: dict[str, Any]) -> None:
     latents = tiny.drawn("ddim noise", (1, 4, *tiny.LOOP))
     for timestep in scheduler.timesteps:
         latents = scheduler.step(torch.tanh(latents * 0.5) + 0.1 * latents, timestep, latents).prev_sample
-    np.testing.assert_allclose(latents, upstream["ddim_made"], rtol=1e-5, atol=1e-5)  # float32, 50 steps that build on each other
+    np.testing.assert_allclose(latents, upstream["ddim_made"], rtol=4e-6, atol=1e-6)  # float32, 50 steps that build on each other
 
 
 @pytest.mark.parametrize("guidance", [7, 1])

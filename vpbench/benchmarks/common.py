@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,17 @@ def fingerprint(files: Iterable[Path], *settings: Any) -> str:
     return digest.hexdigest()
 
 
+def check_columns(path: Path, found: Collection[str], needed: Iterable[str]) -> None:
+    """Refuse a list without a needed column.
+
+    Raises:
+        DataError: names the file, the column and what was found.
+    """
+    for name in needed:
+        if name not in found:
+            raise DataError(f"{path}: the column {name!r} is missing; found: {', '.join(found)}.")
+
+
 def read_csv(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
     """Rows of a CSV file as text; absent optional values are empty.
 
@@ -89,9 +100,7 @@ def read_csv(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
             table = pandas.read_csv(path, dtype=str, keep_default_na=False, index_col=False).fillna("")
     except (ValueError, OSError, pandas.errors.ParserWarning) as error:  # pandas' parser errors are ValueErrors
         raise DataError(f"{path}: cannot be read as CSV ({error}).") from error
-    for name in needed:
-        if name not in table.columns:
-            raise DataError(f"{path}: the column {name!r} is missing; found: {', '.join(map(str, table.columns))}.")
+    check_columns(path, [str(name) for name in table.columns], needed)
     return [{str(key): str(value) for key, value in row.items()} for row in table.to_dict("records")]
 
 

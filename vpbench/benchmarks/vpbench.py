@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vpbench.benchmarks.common import check_name, check_unique, existing_root, fingerprint, inside, read_csv, whole_number
+from vpbench.benchmarks.common import check_columns, check_name, check_unique, existing_root, fingerprint, inside, read_csv, whole_number
 from vpbench.benchmarks.preparation import Preparation
 from vpbench.clip import OPERATIONS, Clip, Masks, Shape
 from vpbench.configuration import unknown_name
@@ -190,9 +190,8 @@ class VPBench:
         rows = read_csv(path, COMMON)
         if not rows:
             raise DataError(f"{path}: lists no clip.")
-        texts = EDIT if edit else INPAINT
-        if lacking := [] if not edit and CAPTION in rows[0] else [name for name in texts if name not in rows[0]]:
-            raise DataError(f"{path}: the column {lacking[0]!r} is missing; found: {', '.join(rows[0])}.")
+        if edit or CAPTION not in rows[0]:
+            check_columns(path, rows[0], EDIT if edit else INPAINT)
         self._remarks = []
         if csv is None and len(rows) != ROWS[split]:
             self._remarks.append(f"{path} lists {len(rows)} clips; the published split has {ROWS[split]}")
