@@ -153,6 +153,64 @@ def test_a_second_track_scores_what_is_there(config: dict[str, Any], tmp_path: P
     assert not signatures[0] & signatures[1], "a composite is another thing than a raw prediction"
 
 
+def test_scoring_some_clips_by_a_second_track_leaves_the_scores_of_the_first(run: Execute) -> None:
+    whole = run()
+    before = files(whole.folder, "scores/pixels-raw/**/*")
+    both = run(track=["raw", "composite"], limit=1)
+    assert files(whole.folder, "scores/pixels-raw/**/*") == before
+    assert (both.ok, summary(both, "composite")["clips"]["names"]) == (1, ["a"])
+
+
+def test_scores_of_more_clips_stay_while_passes_that_were_added_are_run(run: Execute, caplog: pytest.LogCaptureFixture) -> None:
+    whole = run()
+    before = files(whole.folder, "scores/**/*")
+    shutil.rmtree(whole.folder / "measures")  # as are the passes of weights that were fetched since
+    with caplog.at_level("INFO"):
+        part = run(limit=3)
+    assert part.ok == 3
+    assert "stays as it is, of 5 clips, until as many have all passes (now 3)" in caplog.text
+    assert files(whole.folder, "scores/**/*") == before
+    shutil.rmtree(whole.folder / "scores")
+    assert summary(run(limit=3))["clips"]["names"] == ["a", "b", "c"]
+
+
+def test_scores_do_not_stay_where_a_clip_of_theirs_failed_since(run: Execute, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run()
+    shutil.rmtree(whole.folder / "measures")
+    (whole.folder / "predictions" / "b.mkv").unlink()
+    monkeypatch.setattr(Handle, "load", lambda self: (_ for _ in ()).throw(OSError("gone")) if self.name == "b" else toy_clip(self.name))
+    part = run(clips=["a", "b"])
+    assert summary(part)["clips"]["names"] == ["a"]
+    assert [one["clip"] for one in summary(part)["clips"]["failed"]] == ["b"]
+
+
+def test_a_shard_leaves_the_scores_of_a_second_track_to_the_last_one(run: Execute) -> None:
+    whole = run()
+    before = files(whole.folder, "scores/pixels-raw/**/*")
+    parts = [run(track=["raw", "composite"], shard=shard, num_shards=3) for shard in range(3)]
+    assert [len(part.scores) for part in parts] == [0, 0, 2]
+    assert files(whole.folder, "scores/pixels-raw/**/*") == before
+    assert summary(parts[2], "composite")["clips"]["ok"] == parts[2].ok == 5
+
+
+def test_a_shard_does_not_derive_scores_that_are_there(run: Execute) -> None:
+    path = run().folder / "scores" / "pixels-raw" / "summary.json"
+    time.sleep(0.05)
+
+    def derived(**what: Any) -> bool:
+        before = path.stat().st_ino, path.stat().st_mtime_ns
+        assert run(**what).ok == 5
+        return (path.stat().st_ino, path.stat().st_mtime_ns) != before
+
+    assert not derived(shard=1, num_shards=3)
+    assert derived(), "one process always derives them"
+    assert not derived(shard=1, num_shards=3)
+    path.write_text("x")
+    assert derived(shard=1, num_shards=3), "damaged"
+    (path.parents[2] / "predictions" / "a.mkv").unlink()
+    assert [derived(shard=shard, num_shards=3) for shard in range(3)].count(True) == 1, "a clip was made again"
+
+
 def test_one_bad_clip_is_recorded_and_the_run_goes_on(run: Execute) -> None:
     result = run(model=custom("raises_on_c"))
     assert result.failed == {"c": "RuntimeError: no idea how to fill this one"}

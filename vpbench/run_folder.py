@@ -127,7 +127,11 @@ class Passes:
 
     def are_stored(self, files: RunFolder, fingerprint: str, record: Mapping[str, Any]) -> bool:
         """Whether every pass that can run is stored for a clip."""
-        return all(store.has(measure) for store in self.stores(files, fingerprint, record) for measure in self.measures.values())
+        return all(map(self.is_stored, self.stores(files, fingerprint, record)))
+
+    def is_stored(self, store: ClipStore) -> bool:
+        """Whether every pass that can run is stored for a clip and view."""
+        return all(map(store.has, self.measures.values()))
 
     def score(self, files: RunFolder, fingerprint: str, record: dict[str, Any], clip: Clip, prediction: Frames) -> None:
         """Run the passes that are missing for a clip whose prediction is stored, and record that it is done."""

@@ -29,8 +29,9 @@ from vpbench.models import Model, implementation_version, notes_of
 from vpbench.prefetch import prefetched
 from vpbench.properties import properties
 from vpbench.run_folder import Passes, RunFolder
-from vpbench.scoring import Scored, clip_store, write_scores
+from vpbench.scoring import Scored, derived, scores_folder, write_scores
 from vpbench.storage import Claim, clear_dead, holder_is_alive, owner_of, read_manifest, sha256_json, to_json, write_json, write_once
+from vpbench.views import View
 
 RUN_SCHEMA = 1
 CLAIM_POLL_SECONDS = 0.5
@@ -362,17 +363,19 @@ class Run:
         """Derive the scores of every clip that is done, by whatever process, and say how the run stands.
 
         What another process finished meanwhile is taken in, so that of many processes the last one leaves the scores of all clips. A
-        shard derives none while clips of other shards are to come: that would read all files of all clips once per shard.
+        shard derives none while clips of other shards are to come, or when those that lie there are of all clips already: that would
+        read all files of all clips once per shard.
         """
         if self._others_are_to_come():
-            log.info("%s: clips of other shards are to come; whoever does the last one writes the scores", self.folder)
-            mine = [record for handle in self.selected if (record := self.files.record(handle.name))]
-            failed = {record["clip"]: str(record["error"]) for record in mine if record["status"] == "failed"}
-            ok = sum(record["status"] == "ok" for record in mine)
-            return Result(self.folder, [], len(self.selected), ok, list(generated), failed, self.passes.absent)
+            return self._left_to_others(generated)
         records = self._records()
+        if self._others and (result := self._already_derived(records, generated)):
+            return result
         while True:
-            result = self._score(records, generated)
+            measured = self._measured(records)
+            if measured is None:
+                return self._left_to_others(generated)
+            result = self._score(records, measured, generated)
             before, records = records, self._records()
             if records == before:
                 return result
@@ -382,17 +385,76 @@ class Run:
         records = map(self.files.record, self._others)
         return any(record is None or record["status"] not in ("ok", "failed") for record in records)
 
+    def _left_to_others(self, generated: Sequence[str]) -> Result:
+        log.info("%s: clips of other shards are to come; whoever does the last one writes the scores", self.folder)
+        mine = [record for handle in self.selected if (record := self.files.record(handle.name))]
+        failed = {record["clip"]: str(record["error"]) for record in mine if record["status"] == "failed"}
+        ok = sum(record["status"] == "ok" for record in mine)
+        return Result(self.folder, [], len(self.selected), ok, list(generated), failed, self.passes.absent)
+
+    def _already_derived(self, records: Mapping[str, dict[str, Any]], generated: Sequence[str]) -> Result | None:
+        """How the run stands where its scores are of all clips and no clip's record is as young; None where they must be derived."""
+        paths = [scores_folder(self.folder, self.passes.protocol, view) / "summary.json" for view in self.passes.views]
+        try:
+            youngest = max(self.files.record_path(name).stat().st_mtime_ns for name in records)
+            if min(path.stat().st_mtime_ns for path in paths) <= youngest:
+                return None
+        except (OSError, ValueError):  # no scores or no records yet
+            return None
+        ok = {name for name, record in records.items() if record["status"] == "ok"}
+        failed = {name: str(record["error"]) for name, record in records.items() if record["status"] == "failed"}
+        for view in self.passes.views:
+            found = derived(self.folder, self.passes.protocol, view)
+            if found is None or (found.clips, found.failed) != (ok, failed.keys()) or not found.absent <= self.passes.absent.keys():
+                return None
+        log.info("%s: the scores of all clips are there", self.folder)
+        return self._result([path.parent for path in paths], len(ok), failed, generated)
+
     def _records(self) -> dict[str, dict[str, Any]]:
         return {name: record for name in sorted(self.fingerprints) if (record := self.files.record(name)) is not None}
 
-    def _score(self, records: Mapping[str, dict[str, Any]], generated: Sequence[str]) -> Result:
-        done: dict[str, dict[str, Any]] = {}
-        failed: dict[str, str] = {}
-        for name, record in records.items():
-            if record["status"] == "failed":
-                failed[name] = str(record["error"])
-            elif record["status"] == "ok" and self._is_measured(record):
-                done[name] = record
+    def _measured(self, records: Mapping[str, dict[str, Any]]) -> list[dict[str, Scored]] | None:
+        """The clips that are done and whose passes are stored, for each view; None for a shard while one of another shard is not."""
+        others = set(self._others)
+        measured: list[dict[str, Scored]] = [{} for _ in self.passes.views]
+        for name in sorted(records, key=lambda name: name not in others):  # others first: one of them may be enough to know
+            record = records[name]
+            if record["status"] != "ok":
+                continue
+            for store, done in zip(self.passes.stores(self.files, self.fingerprints[name], record), measured, strict=True):
+                if self.passes.is_stored(store):
+                    has_truth = bool(record["has_truth"]) or store.view.against == "source"
+                    done[name] = Scored(store, has_truth, dict(record.get("properties", {})), record.get("present", ()))
+                elif name in others:
+                    return None
+        return measured
+
+    def _score(self, records: Mapping[str, dict[str, Any]], measured: Sequence[Mapping[str, Scored]], generated: Sequence[str]) -> Result:
+        protocol, absent = self.passes.protocol, self.passes.absent
+        failed = {name: str(record["error"]) for name, record in records.items() if record["status"] == "failed"}
+        names = list(self.fingerprints)
+        scores = []
+        for view, done in zip(self.passes.views, measured, strict=True):
+            if self._covers_more(view, done, records):
+                scores.append(scores_folder(self.folder, protocol, view))
+            else:
+                header = self._header({name: records[name] for name in done})
+                scores.append(write_scores(self.folder, header, protocol, view, done, failed, names, absent))
+        self._write_manifest()
+        return self._result(scores, len(set.intersection(*map(set, measured))), failed, generated)
+
+    def _covers_more(self, view: View, done: Mapping[str, Scored], records: Mapping[str, dict[str, Any]]) -> bool:
+        """Whether the scores that lie there are of more clips, all of which are done or only lack passes that were added since."""
+        unmeasured = {name for name, record in records.items() if record["status"] == "ok" and name not in done}
+        found = derived(self.folder, self.passes.protocol, view) if unmeasured else None
+        if found is None or len(found.clips) <= len(done) or not found.clips <= unmeasured | done.keys():
+            return False
+        folder = scores_folder(self.folder, self.passes.protocol, view)
+        log.info("%s: stays as it is, of %d clips, until as many have all passes (now %d)", folder, len(found.clips), len(done))
+        return True
+
+    def _header(self, done: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """What a summary says about the run, given the records of the clips that are scored."""
         header: dict[str, Any] = {
             "benchmark": {"name": self.benchmark.name, "fingerprint": self.fingerprint, "clips": len(self.handles)},
             "model": {"name": self.model.name, "needs_reference": self.model.needs_reference, "ranked": self.model.ranked},
@@ -402,23 +464,12 @@ class Run:
             header["model"]["barred"] = barred
         if notes := _by_note(done):
             header["model"]["notes"] = notes
-        names = list(self.fingerprints)
-        scores = []
-        for view in self.passes.views:
-            scored = {
-                name: Scored(
-                    clip_store(self.folder, self.fingerprints[name], record, view),
-                    bool(record["has_truth"]) or view.against == "source",
-                    dict(record.get("properties", {})),
-                    record.get("present", ()),
-                )
-                for name, record in done.items()
-            }
-            scores.append(write_scores(self.folder, header, self.passes.protocol, view, scored, failed, names, self.passes.absent))
-        self._write_manifest()
+        return header
+
+    def _result(self, scores: list[Path], ok: int, failed: Mapping[str, str], generated: Sequence[str]) -> Result:
         mine = {handle.name for handle in self.selected}
         here = {name: why for name, why in failed.items() if name in mine}
-        return Result(self.folder, scores, len(self.handles), len(done), list(generated), here, self.passes.absent)
+        return Result(self.folder, scores, len(self.handles), ok, list(generated), here, self.passes.absent)
 
     def _is_measured(self, record: Mapping[str, Any]) -> bool:
         return self.passes.are_stored(self.files, self.fingerprints[record["clip"]], record)

@@ -25,7 +25,7 @@ from vpbench.errors import ConfigError, StorageError
 from vpbench.measuring import Arrays, ClipMetric, ClipValue, Compute, Measure, Metric, Region, SetMetric, SetValue, frame_mean
 from vpbench.results import SCHEMA
 from vpbench.statistics import jackknife_error
-from vpbench.storage import cached_arrays, check_unpacked, read_arrays, sha256_json, write_arrays, write_bytes, write_json
+from vpbench.storage import cached_arrays, check_unpacked, read_arrays, read_json, sha256_json, write_arrays, write_bytes, write_json
 from vpbench.views import View
 
 PREDICTION = "_prediction"  # the array that ties measures to the prediction they were made from
@@ -293,6 +293,40 @@ class Scored:
     present: Sequence[int] = ()
 
 
+def scores_folder(run: Path, protocol: Protocol, view: View) -> Path:
+    """Where the scores of a run lie that one protocol and view give."""
+    return run / "scores" / f"{protocol.name}-{view.track}"
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What a summary that lies there was derived from.
+
+    Attributes:
+        clips: names of the scored clips.
+        failed: names of the clips that failed.
+        absent: names of the columns whose weights were missing.
+    """
+
+    clips: frozenset[str]
+    failed: frozenset[str]
+    absent: frozenset[str]
+
+
+def derived(run: Path, protocol: Protocol, view: View) -> Derived | None:
+    """What the summary of one protocol and view holds; None where there is none, it is damaged or its columns mean something else."""
+    path = scores_folder(run, protocol, view) / "summary.json"
+    try:
+        found = read_json(path)
+        columns, clips = found["columns"], found["clips"]
+        if found["schema"] != SCHEMA or [c["signature"] for c in columns] != [c.signature(view) for c in protocol.columns]:
+            return None
+        failed = frozenset(str(one["clip"]) for one in clips["failed"])
+        return Derived(frozenset(map(str, clips["names"])), failed, frozenset(str(c["column"]) for c in columns if c["absent"]))
+    except (StorageError, LookupError, TypeError, ValueError):
+        return None
+
+
 def write_scores(
     run: Path,
     header: Mapping[str, Any],
@@ -323,7 +357,7 @@ def write_scores(
     present = [column for column in protocol.columns if column.name not in gone]
     values: dict[str, dict[str, ClipValue]] = {c.name: {} for c in present if isinstance(c.metric, ClipMetric)}
     sets: dict[str, dict[str, Arrays]] = {c.name: {} for c in present if isinstance(c.metric, SetMetric)}
-    folder = run / "scores" / f"{protocol.name}-{view.track}"
+    folder = scores_folder(run, protocol, view)
     read = {c.metric.measure.array_id: c.metric.measure for c in present}
     for clip in sorted(done):
         arrays = {name: _stored(done[clip].store, measure) for name, measure in read.items()}
