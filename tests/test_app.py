@@ -243,6 +243,26 @@ def test_a_launcher_that_gives_up_is_said(
     assert "Traceback" not in said
 
 
+def test_a_sweep_of_which_no_job_begins_is_a_wrong_setting(toys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "-m", "model=telea", "benchmark=demo", "hydra/launcher=cores", "hydra.launcher.n_jobs=0"]) == 2
+    said = capsys.readouterr().err
+    assert "no job of the sweep began (ValueError: n_jobs == 0 in Parallel has no meaning)" in said
+    assert "hydra.launcher.KEY=VALUE" in said
+
+
+@pytest.mark.parametrize(
+    ("launcher", "key", "meant"),
+    [("cores", "launcher.njobs", "n_jobs"), ("slurm", "launcher.partitoin", "partition"), ("cores", "swep.dir", "sweep")],
+)
+def test_a_key_of_hydra_that_does_not_exist_lists_those_beside_it(
+    launcher: str, key: str, meant: str, toys: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "-m", "model=telea,blank", "benchmark=demo", f"hydra/launcher={launcher}", f"hydra.{key}=2"]) == 2
+    said = capsys.readouterr().err
+    assert "is unknown. Did you mean" in said
+    assert f"Did you mean {meant!r}? Valid: " in said
+
+
 def test_a_device_that_is_not_here_is_found_before_anything_runs(toys: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = "device=cuda:99"
     assert main(["run", "model=telea", "benchmark=demo", "protocol=pixels", where]) == 2

@@ -193,6 +193,16 @@ def test_a_shard_leaves_the_scores_of_a_second_track_to_the_last_one(run: Execut
     assert summary(parts[2], "composite")["clips"]["ok"] == parts[2].ok == 5
 
 
+def test_scores_of_fewer_clips_than_a_run_has_are_read_with_a_warning(run: Execute, caplog: pytest.LogCaptureFixture) -> None:
+    folder = run(limit=1).folder
+    load_summaries([folder])
+    assert not caplog.text
+    run(shard=0, num_shards=2)
+    load_summaries([folder])
+    more = len(list((folder / "clips").glob("*.json"))) - 1
+    assert f"has {more} more clips, which were begun since" in caplog.text
+
+
 def test_a_shard_does_not_derive_scores_that_are_there(run: Execute) -> None:
     path = run().folder / "scores" / "pixels-raw" / "summary.json"
     time.sleep(0.05)

@@ -43,6 +43,7 @@ SWEEP = "VPBENCH_SWEEP"  # in the environment: the process that runs the sweep
 GRACE_SECONDS = 10.0
 _exit_status = OK
 _watched = False
+_sweep: Path | None = None  # the folder of the sweep that goes on
 
 
 def run_job(config: DictConfig) -> None:
@@ -166,7 +167,9 @@ class Tables(Callback):
 
         Workers of this machine learn whose they are, see ``_end_with_sweep``.
         """
+        global _sweep
         os.environ[SWEEP] = str(os.getpid())
+        _sweep = Path(config.hydra.sweep.dir).absolute()
         if not _is_basic(config.hydra.launcher):
             config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).absolute())
             quoted = config.hydra.sweep.dir.replace("'", "\\'")
@@ -246,8 +249,8 @@ def main(arguments: Sequence[str]) -> int:
 
     0: every clip of every job is done; 1: a job or clip failed; 2: the configuration cannot run; 130, 143: interrupted.
     """
-    global _exit_status
-    _exit_status = OK
+    global _exit_status, _sweep
+    _exit_status, _sweep = OK, None
     register_resolver()
     ConfigStore.instance().store(name="schema", node=RunConfig)
     wrapped = hydra.main(version_base="1.3", config_path="pkg://vpbench.conf", config_name="config")(run_job)
@@ -295,11 +298,19 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _broken(error: Exception) -> int:
-    """Say that a launcher gave up: a worker was killed, a cluster cannot be reached, ..."""
+    """Say that a launcher gave up: it refuses its settings, a worker was killed, a cluster cannot be reached, ..."""
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    where = "HYDRA_FULL_ERROR=1 shows where it happened."
+    if _sweep is not None and not isinstance(error, ConnectionError) and not any(_sweep.glob("*/.hydra")):
+        print(
+            f"vpbench: no job of the sweep began ({what}). If a setting of the launcher is the reason, give another "
+            f"(hydra.launcher.KEY=VALUE; --cfg hydra -p hydra.launcher prints them all). {where}",
+            file=sys.stderr,
+        )
+        return USAGE
     print(
-        f"vpbench: the sweep was given up ({type(error).__name__}: {' '.join(str(error).split())}). What is done is kept, and the same "
-        "command goes on from there; jobs that a cluster has go on by themselves: see vpbench status. HYDRA_FULL_ERROR=1 shows where it "
-        "happened.",
+        f"vpbench: the sweep was given up ({what}). What is done is kept, and the same command goes on from there; jobs that a cluster "
+        f"has go on by themselves: see vpbench status. {where}",
         file=sys.stderr,
     )
     return FAILED
@@ -343,7 +354,8 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
     match = re.search(r"Could not override '([^']+)'", text)
     if match:
         with contextlib.suppress(HydraException, OmegaConfBaseException):
-            models = _models(arguments)
+            hydras = match.group(1).startswith("hydra.")
+            models = _models(arguments)[: 1 if hydras else None]  # Hydra's own keys are the same for all
             for model in models:
                 if problem := unknown_key(match.group(1), [*_groups(arguments), model]):
                     sweep = (
@@ -367,7 +379,7 @@ def unknown_key(key: str, overrides: Sequence[str]) -> str:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module(config_module="vpbench.conf", version_base="1.3"):
-            config = compose(config_name="config", overrides=list(overrides))
+            config = compose(config_name="config", overrides=list(overrides), return_hydra_config=key.startswith("hydra."))
     finally:
         GlobalHydra.instance().clear()
     node: Any = config
@@ -375,7 +387,9 @@ def unknown_key(key: str, overrides: Sequence[str]) -> str:
     for number, part in enumerate(parts):
         if not isinstance(node, DictConfig) or part not in node:
             valid = [str(name) for name in node] if isinstance(node, DictConfig) else []
-            elsewhere = [f"{parts[0]}.{found}" for found in _places(config.get(parts[0]), parts[-1])] if number else []
+            elsewhere = (
+                [f"{parts[0]}.{found}" for found in _places(config.get(parts[0]), parts[-1])] if number and parts[0] != "hydra" else []
+            )
             hint = f" This model has {' and '.join(elsewhere)}." if elsewhere else ""
             return str(unknown_name(".".join(parts[: number + 1]), part, valid)) + hint
         node = node._get_node(part)
@@ -394,7 +408,7 @@ def _places(node: Any, name: str) -> Iterator[str]:
 def _groups(arguments: Sequence[str]) -> list[str]:
     """What picks configurations other than the model, the first of a sweep's each."""
     picked = ("benchmark", "protocol", "experiment")
-    return [a.split(",")[0] for a in arguments if "=" in a and (a.partition("=")[0] in picked or a.startswith("model/"))]
+    return [a.split(",")[0] for a in arguments if "=" in a and (a.partition("=")[0] in picked or a.startswith(("model/", "hydra/")))]
 
 
 def _models(arguments: Sequence[str]) -> list[str]:

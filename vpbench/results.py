@@ -225,7 +225,17 @@ def load_summaries(paths: Sequence[Path]) -> list[Summary]:
         for file in files:
             for summary in read_summaries(file):
                 found.setdefault((summary.digest, summary.run), summary)
+                _say_what_is_not_in(summary)
     return sorted(found.values(), key=order)
+
+
+def _say_what_is_not_in(summary: Summary) -> None:
+    """Warn where a run has records of more clips than its scores are of."""
+    scored = summary.ok + summary.failed
+    if scored < summary.total:
+        more = sum(1 for _ in (summary.source.parents[2] / "clips").rglob("*.json")) - scored if _is_of_run(summary.source) else 0
+        if more > 0:
+            log.warning("%s: has %d more clips, which were begun since or are not measured so. %s", summary.source, more, UNSCORED)
 
 
 def order(summary: Summary) -> tuple[str, ...]:
@@ -278,7 +288,11 @@ def _parsed(file: Path) -> Any:
 
 def advice(file: Path) -> str:
     """What to do about a file that is damaged: only a run folder's own summary can be made again in its place."""
-    return AGAIN if file.name == "summary.json" and file.parent.parent.name == "scores" else AS_WRITTEN
+    return AGAIN if _is_of_run(file) else AS_WRITTEN
+
+
+def _is_of_run(file: Path) -> bool:
+    return file.name == "summary.json" and file.parent.parent.name == "scores"
 
 
 def said(error: Exception) -> str:

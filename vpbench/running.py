@@ -405,7 +405,7 @@ class Run:
         failed = {name: str(record["error"]) for name, record in records.items() if record["status"] == "failed"}
         for view in self.passes.views:
             found = derived(self.folder, self.passes.protocol, view)
-            if found is None or (found.clips, found.failed) != (ok, failed.keys()) or not found.absent <= self.passes.absent.keys():
+            if found is None or found.clips != ok or found.failed != set(failed) or not found.absent <= set(self.passes.absent):
                 return None
         log.info("%s: the scores of all clips are there", self.folder)
         return self._result([path.parent for path in paths], len(ok), failed, generated)
