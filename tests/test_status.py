@@ -172,11 +172,11 @@ def test_processes_that_end_together_leave_the_scores_of_all(config: dict[str, A
     other = Run(config)
     write, seen = mine._score, []
 
-    def late(records: Any, generated: Any) -> Result:
+    def late(records: Any, *others: Any) -> Result:
         if not seen:
             other._generate(lambda clip, done, total: None)
         seen.append(len(records))
-        return write(records, generated)
+        return write(records, *others)
 
     monkeypatch.setattr(mine, "_score", late)
     assert mine.execute().ok == 5
