@@ -124,6 +124,8 @@ class TestRun:
         (["model=telea", "seed=many"], "Integer"),
         (["model=telea", "track=[rw]"], "raw, composite"[:3]),
         (["model=telea", "limit=0"], "at least 1"),
+        (["model=telea", "clips=[]"], "at least one"),
+        (["model=telea", "clips=galaxies"], "clips=[galaxies]"),
         (["model=custom"], "model.target is required"),
         (["model=custom", "model.target=tests.toy.gray"], "grey"),
         (["model=custom", "model.target=no_such_module_x.f"], "no module"),

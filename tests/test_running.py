@@ -203,6 +203,59 @@ def test_scores_of_fewer_clips_than_a_run_has_are_read_with_a_warning(run: Execu
     assert f"has {more} more clips, which were begun since" in caplog.text
 
 
+def test_scores_of_predictions_that_were_made_again_are_read_with_a_warning(run: Execute, caplog: pytest.LogCaptureFixture) -> None:
+    both = run(track=["raw", "composite"])
+    time.sleep(0.05)
+    (both.folder / "predictions" / "b.mkv").unlink()
+    run()
+    load_summaries([both.folder])
+    assert "older than its run" not in caplog.text, "the model gave the same again"
+    path = both.folder / "clips" / "b.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "prediction": "0" * 64}))  # as of a model that draws anew
+    load_summaries([both.folder])
+    assert caplog.text.count("is older than its run: predictions were made again since") == 2
+    assert "with protocol=pixels track=composite, without limit" in caplog.text
+
+
+def test_scores_of_a_clip_that_fails_now_or_failed_then_are_read_with_a_warning(
+    run: Execute, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(Handle, "load", lambda self: (_ for _ in ()).throw(OSError("gone")) if self.name == "b" else toy_clip(self.name))
+        folder = run(track=["raw", "composite"]).folder
+        caplog.clear()
+        load_summaries([folder])
+        assert not caplog.text
+    run()
+    load_summaries([folder])
+    assert "pixels-composite/summary.json: the run has 1 more clips" in caplog.text
+    assert "pixels-raw" not in caplog.text
+    run(track=["raw", "composite"])
+    caplog.clear()
+    load_summaries([folder])
+    assert not caplog.text
+    time.sleep(0.05)
+    (folder / "predictions" / "b.mkv").unlink()
+    monkeypatch.setattr(Handle, "load", lambda self: (_ for _ in ()).throw(OSError("gone")) if self.name == "b" else toy_clip(self.name))
+    run()
+    caplog.clear()
+    load_summaries([folder])
+    assert "pixels-composite/summary.json: is older than its run: 1 of its clips are not done" in caplog.text
+    assert "pixels-raw" not in caplog.text
+
+
+def test_scores_of_a_track_that_was_begun_are_said_to_be_left_out(run: Execute, caplog: pytest.LogCaptureFixture) -> None:
+    folder = run().folder
+    run(track=["composite"], shard=0, num_shards=2)
+    assert [one.track for one in load_summaries([folder])] == ["raw"]
+    assert "pixels-composite: is left out, scores were begun and are not there" in caplog.text
+    assert "with protocol=pixels track=composite" in caplog.text
+    run(track=["composite"])
+    caplog.clear()
+    assert [one.track for one in load_summaries([folder])] == ["composite", "raw"]
+    assert not caplog.text
+
+
 def test_a_shard_does_not_derive_scores_that_are_there(run: Execute) -> None:
     path = run().folder / "scores" / "pixels-raw" / "summary.json"
     time.sleep(0.05)
@@ -217,6 +270,10 @@ def test_a_shard_does_not_derive_scores_that_are_there(run: Execute) -> None:
     assert not derived(shard=1, num_shards=3)
     path.write_text("x")
     assert derived(shard=1, num_shards=3), "damaged"
+    for gone in ("clips.csv", "frames/c.csv"):
+        (path.parent / gone).unlink()
+        assert derived(shard=1, num_shards=3), gone
+        assert (path.parent / gone).is_file()
     (path.parents[2] / "predictions" / "a.mkv").unlink()
     assert [derived(shard=shard, num_shards=3) for shard in range(3)].count(True) == 1, "a clip was made again"
 

@@ -96,6 +96,17 @@ def test_a_run_that_cannot_be_read_hides_no_other(run: Execute, tmp_path: Path, 
     assert "broken/run.json: cannot be read as JSON" in said.err
 
 
+def test_a_run_without_its_manifest_is_said(run: Execute, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, other = run().folder, run(seed=3).folder
+    (other / "run.json").unlink()
+    assert main(["status", str(folder.parent)]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{folder}: 5/5 done")
+    assert f"{other}/run.json: is missing. Run the same command again" in said.err
+    run(seed=3)
+    assert main(["status", str(folder.parent)]) == 0
+
+
 def test_for_machines(run: Execute, capsys: pytest.CaptureFixture[str]) -> None:
     folder = run(limit=2).folder
     assert main(["status", "--json", str(folder)]) == 1

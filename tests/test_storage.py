@@ -97,9 +97,13 @@ class TestClaim:
                 assert claim is None
         finally:
             other.kill()
-            other.wait()
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
         with storage.Claim.take(path) as claim:
-            assert claim is not None, "its holder is dead now"
+            assert claim is not None, "its holder is dead now, and nobody has asked for how it ended"
+        storage.write_json(path, {"host": "here", "machine": storage.machine(), "pid": other.pid, "since": 0})
+        other.wait()
+        with storage.Claim.take(path) as claim:
+            assert claim is not None, "its holder is gone"
 
     def test_of_another_host_counts_while_its_heartbeat_is_fresh(self, tmp_path: Path) -> None:
         path = tmp_path / "a.claim"

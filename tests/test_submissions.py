@@ -65,6 +65,18 @@ class TestSubmitting:
         assert files == [submission(board, "good")]
         assert [(row.label, row.summary.run) for row in table.groups[0].rows] == [("bad", "bad-1a2b"), ("good", "good-other")]
 
+    def test_a_submission_of_these_clips_and_more_stays(self, board: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        file = submission(board, "good")
+        before = file.read_bytes()
+        (tmp_path / "later").mkdir()
+        fewer = Runs(tmp_path / "later")("good", psnr(values=[9.0, 9.0]), mse(values=[0.1, 0.1]), total=3)
+        _, files = submit([tmp_path / "later"], board, Options())
+        assert (files, file.read_bytes()) == ([], before)
+        assert f"{file}: stays, of 3 clips: {fewer}" in caplog.text
+        assert caplog.text.count("has 2. Remove it to replace it.") == 1
+        file.unlink()
+        assert submit([tmp_path / "later"], board, Options())[1] == [file]
+
     def test_several_runs_of_a_model_are_named_by_run_and_different_ones_of_one_run_by_content(self, runs: Runs, tmp_path: Path) -> None:
         runs("a", psnr(values=[1.0, 2.0]), run="a-seed0")
         runs("a", psnr(values=[1.0, 3.0]), run="a-seed1")

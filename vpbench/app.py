@@ -364,6 +364,8 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
                     return problem if len(models) == 1 else sweep
     if home := next((a for a in arguments if "=~" in a), ""):
         return f"{home}: '~' is not expanded here; write {home.replace('=~', '=$HOME', 1)}."
+    if (alone := re.match(r"Error merging override (\w+)=(.*)", text)) and "is not a ListConfig" in str(error.__cause__):
+        return f"{alone[1]}={alone[2]}: expected a list, '{alone[1]}=[{alone[2]}]'."
     cause = f": {str(error.__cause__).splitlines()[0]}" if error.__cause__ and text.startswith("Error merging") else ""
     return text.partition("\nConfig search path:")[0].strip() + cause
 

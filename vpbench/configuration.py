@@ -176,6 +176,8 @@ def resolved(config: Any) -> dict[str, Any]:
         raise ConfigError(f"device={run['device']}: expected auto, cpu, mps, cuda or cuda:N.")
     if run["overlap"] not in ("auto", True, False):
         raise ConfigError(f"overlap={run['overlap']}: expected auto, true or false.")
+    if run["clips"] == []:
+        raise ConfigError("clips: name at least one; without clips= all are run.")
     if run["limit"] is not None and run["limit"] < 1:
         raise ConfigError(f"limit={run['limit']}: expected a number of clips, at least 1.")
     return run

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.errors import DataError
-from vpbench.storage import parse_json
+from vpbench.errors import DataError, StorageError
+from vpbench.storage import parse_json, read_record, sha256_json
 
 SCHEMA = 3  # of summary.json
 SUBMISSIONS = "submissions"  # the folder of a leaderboard that holds summaries, one file each
-UNSCORED = "`vpbench status` says how far it is; the same `vpbench run` command without shards does what is missing."
+UNSCORED = "`vpbench status` says how far it is; the same `vpbench run` command without limit, clips and shards does what is missing."
 MOST_DIGITS = 15  # of a column: a float has no more
 AVERAGES = ("clips", "frame_means", "frames", "set")
 SAME = 1e-9  # relative: how far a stored value may be from the mean of its values per clip
@@ -143,6 +143,7 @@ class Summary:
         properties: what was measured of each clip itself (``vpbench.properties``), by its name.
         source: the file it was read from.
         digest: of that file's content.
+        predictions: what the predictions were that it is of, see ``of_predictions``; empty where it does not say.
         slice: ``all``, or the clips that it was cut down to, e.g. ``operation=swap`` (``vpbench.slices``).
         partial: of a slice: why the run as a whole is not complete; empty when it is.
     """
@@ -168,6 +169,7 @@ class Summary:
     partial: str = ""
     notes: tuple[Note, ...] = ()
     barred: str = ""
+    predictions: str = field(default="", compare=False)
 
     @property
     def group(self) -> tuple[str, str, str, str]:
@@ -202,7 +204,8 @@ def load_summaries(paths: Sequence[Path]) -> list[Summary]:
     A JSON file holds one summary (a submission) or, under ``results``, several (a saved baseline). Folders whose name begins with
     ``.`` or ``_`` are skipped. A run named twice counts once, and so does an identical copy of it.
 
-    Runs that have no scores yet are left out, with a warning.
+    Runs that have no scores yet, or none of a protocol and track that was begun, are left out, with a warning; so is said where scores
+    are older than what their run has now.
 
     Raises:
         DataError: a path that does not exist or has no scores, or a file that is no summary of ours; names it.
@@ -222,20 +225,55 @@ def load_summaries(paths: Sequence[Path]) -> list[Summary]:
             raise DataError(f"{path}: holds no scores (looked for scores/*/summary.json). Give a run folder, or run `vpbench run` first.")
         for run in unscored:
             log.warning("%s: is left out, it holds no scores yet. %s", run, UNSCORED)
+        for begun in (scores for holder in holders if _files(holder) for scores in sorted(holder.glob("scores/*"))):
+            if begun.is_dir() and not (begun / "summary.json").exists():
+                log.warning("%s: is left out, scores were begun and are not there. %s", begun, _completed(*begun.name.rsplit("-", 1)))
         for file in files:
             for summary in read_summaries(file):
                 found.setdefault((summary.digest, summary.run), summary)
-                _say_what_is_not_in(summary)
+                if _is_of_run(file):
+                    _say_what_is_not_in(summary)
     return sorted(found.values(), key=order)
 
 
+def _completed(protocol: str, track: str = "raw") -> str:
+    return f"The same `vpbench run` command with protocol={protocol} track={track}, without limit, clips and shards, does what is missing."
+
+
 def _say_what_is_not_in(summary: Summary) -> None:
-    """Warn where a run has records of more clips than its scores are of."""
-    scored = summary.ok + summary.failed
-    if scored < summary.total:
-        more = sum(1 for _ in (summary.source.parents[2] / "clips").rglob("*.json")) - scored if _is_of_run(summary.source) else 0
-        if more > 0:
-            log.warning("%s: has %d more clips, which were begun since or are not measured so. %s", summary.source, more, UNSCORED)
+    """Warn where a run has records of more clips than its scores are of, or of other predictions of the same clips."""
+    folder = summary.source.parents[2] / "clips"
+    scored = {name: folder / f"{name}.json" for name in summary.clips}
+    remedy = _completed(summary.protocol, summary.track)
+    if summary.ok < summary.total:
+        others = [name for path in folder.rglob("*.json") if (name := path.relative_to(folder).with_suffix("").as_posix()) not in scored]
+        failed = sum(_record(folder / f"{name}.json").get("status") == "failed" for name in others)
+        if (more := len(others) - min(failed, summary.failed)) > 0:
+            log.warning("%s: the run has %d more clips, which were begun since or are not measured so. %s", summary.source, more, remedy)
+    try:
+        youngest = max((path.stat().st_mtime_ns for path in scored.values()), default=0)
+        if youngest < summary.source.stat().st_mtime_ns:
+            return
+    except (OSError, ValueError):  # only the scores are here, or a clip is to be done again
+        return
+    records = {name: _record(path) for name, path in scored.items()}
+    changed = sum(record.get("status") != "ok" for record in records.values())
+    now = of_predictions({name: str(record.get("prediction")) for name, record in records.items()})
+    if changed or summary.predictions not in ("", now):
+        what = f"{changed} of its clips are not done" if changed else "predictions were made again since"
+        log.warning("%s: is older than its run: %s. %s", summary.source, what, remedy)
+
+
+def of_predictions(checksums: Mapping[str, str]) -> str:
+    """What ties scores to the predictions that they are of: hex sha256 of the hex sha256 of each clip's file."""
+    return sha256_json(dict(checksums))
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        return read_record(path) if path.is_file() else {}
+    except StorageError:
+        return {}
 
 
 def order(summary: Summary) -> tuple[str, ...]:
@@ -334,6 +372,7 @@ def _summary(found: Mapping[str, Any], file: Path) -> Summary:
             source=file,
             digest=_digest(found, cells),
             barred=str(found["model"].get("barred", "")),
+            predictions=str(found["clips"].get("predictions", "")),
             notes=tuple(
                 sorted(
                     (Note(str(note["note"]), tuple(map(str, note["clips"]))) for note in found["model"].get("notes", ())),

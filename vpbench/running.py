@@ -30,7 +30,18 @@ from vpbench.prefetch import prefetched
 from vpbench.properties import properties
 from vpbench.run_folder import Passes, RunFolder
 from vpbench.scoring import Scored, derived, scores_folder, write_scores
-from vpbench.storage import Claim, clear_dead, holder_is_alive, owner_of, read_manifest, sha256_json, to_json, write_json, write_once
+from vpbench.storage import (
+    Claim,
+    clear_dead,
+    holder_is_alive,
+    make_folder,
+    owner_of,
+    read_manifest,
+    sha256_json,
+    to_json,
+    write_json,
+    write_once,
+)
 from vpbench.views import View
 
 RUN_SCHEMA = 1
@@ -241,6 +252,8 @@ class Run:
         """
         for folder in (self.folder, self.folder.parent / ".reference"):
             clear_dead(folder)
+        for view in self.passes.views:
+            make_folder(scores_folder(self.folder, self.passes.protocol, view))  # begun: without a summary it is not done
         try:
             return self.score(self._generate(progress))
         finally:
@@ -407,7 +420,9 @@ class Run:
             found = derived(self.folder, self.passes.protocol, view)
             if found is None or found.clips != ok or found.failed != set(failed) or not found.absent <= set(self.passes.absent):
                 return None
-        log.info("%s: the scores of all clips are there", self.folder)
+        if not all(_has_tables(path.parent, ok) for path in paths):
+            return None
+        log.info("%s: the scores of all clips that are done are there", self.folder)
         return self._result([path.parent for path in paths], len(ok), failed, generated)
 
     def _records(self) -> dict[str, dict[str, Any]]:
@@ -498,6 +513,11 @@ def _fingerprints(handles: Iterable[ClipHandle]) -> dict[str, str]:
         more = f" So are the files of {len(wrong) - 1} more clips." if len(wrong) > 1 else ""
         raise DataError(f"{wrong[0]}{more} The content of all clips is part of what a run is: get them, or take them from the list.")
     return found
+
+
+def _has_tables(scores: Path, clips: Iterable[str]) -> bool:
+    """Whether the files beside a summary are there, see ``write_scores``."""
+    return (scores / "clips.csv").is_file() and all((scores / "frames" / f"{clip}.csv").is_file() for clip in clips)
 
 
 def _short(records: Iterable[Mapping[str, Any]]) -> str:

@@ -23,7 +23,7 @@ from vpbench.clip import Clip, Frames
 from vpbench.configuration import PROTOCOL_KEYS, TRACKS, build, check_keys, check_leaf, unknown_name
 from vpbench.errors import ConfigError, StorageError
 from vpbench.measuring import Arrays, ClipMetric, ClipValue, Compute, Measure, Metric, Region, SetMetric, SetValue, frame_mean
-from vpbench.results import SCHEMA
+from vpbench.results import SCHEMA, of_predictions
 from vpbench.statistics import jackknife_error
 from vpbench.storage import cached_arrays, check_unpacked, read_arrays, read_json, sha256_json, write_arrays, write_bytes, write_json
 from vpbench.views import View
@@ -403,6 +403,7 @@ def write_scores(
                 "total": len(names),
                 "ok": len(done),
                 "names": sorted(done),
+                "predictions": of_predictions({clip: scored.store.checksum for clip, scored in done.items()}),
                 "properties": {clip: dict(done[clip].properties) for clip in sorted(done)},
                 "failed": [{"clip": clip, "reason": failed[clip]} for clip in sorted(failed)],
                 "missing": sorted(set(names) - set(done) - set(failed)),

@@ -6,15 +6,16 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vpbench.errors import DataError, StorageError
-from vpbench.storage import holder_is_alive, is_hidden, owner_of, read_manifest, read_record
+from vpbench.storage import holder_is_alive, owner_of, read_manifest, read_record
 
 DONE, UNFINISHED = 0, 1
 
@@ -72,18 +73,26 @@ class Standing:
 
 
 def run_folders(paths: Iterable[Path]) -> list[Path]:
-    """The run folders that paths are, or hold at any depth; hidden folders are left out.
+    """The run folders that paths are, or hold at any depth, also those without their ``run.json``; hidden folders are left out.
 
     Raises:
         DataError: a path does not exist or holds none.
     """
     found: dict[Path, None] = {}
     for path in paths:
-        below = [path] if (path / "run.json").is_file() else sorted(p.parent for p in path.glob("**/run.json") if not is_hidden(p, path))
+        below = [path] if (path / "run.json").is_file() else sorted(_below(path))
         if not below:
             raise DataError(f"{path}: " + ("holds no run (a folder with run.json)." if path.exists() else "no such folder."))
         found |= dict.fromkeys(below)
     return list(found)
+
+
+def _below(root: Path) -> Iterator[Path]:
+    for folder, names, files in os.walk(root):
+        if "run.json" in files or {"clips", "predictions", "scores"} <= set(names):  # the latter has lost it
+            yield Path(folder)
+            names[:] = [name for name in names if name not in ("clips", "predictions", "measures", "scores")]
+        names[:] = [name for name in names if not name.startswith(".")]
 
 
 def standing(run: Path) -> Standing:

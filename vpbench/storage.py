@@ -85,6 +85,18 @@ def cannot_write(path: Path, error: OSError) -> StorageError:
     )
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises:
+        StorageError: the disk is full, the folder above read-only, ...
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` as a whole: beside it first, flushed to disk, then renamed.
 
@@ -122,7 +134,7 @@ def parse_json(data: bytes) -> Any:
         ValueError: it is not that.
         RecursionError: it is nested too deeply.
     """
-    found = json.loads(data.decode("utf-8-sig"), parse_constant=_no_number)  # given bytes, json lets surrogates pass
+    found = json.loads(data.decode("utf-8-sig"), parse_constant=_no_number, parse_float=_finite)  # given bytes, json lets surrogates pass
     if LONE_SURROGATE.search(data):
         json.dumps(found, ensure_ascii=False).encode()  # raises UnicodeEncodeError unless each is one half of a pair
     return found
@@ -130,6 +142,13 @@ def parse_json(data: bytes) -> Any:
 
 def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value - value != 0:  # 1e999; faster than a call of isfinite
+        raise ValueError(f"{text[:40]} is beyond what a float can be")
+    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -154,6 +173,8 @@ def read_manifest(run: Path) -> dict[str, Any]:
         StorageError: unreadable, or not what a run writes.
     """
     path = run / "run.json"
+    if not path.exists():
+        raise StorageError(f"{path}: is missing. Run the same command again, which writes it.")
     found = read_json(path)
     parts = {key: found.get(key) for key in ("config", "clips", "identity", "provenance")}
     parts["identity.model"] = parts["identity"].get("model") if isinstance(parts["identity"], dict) else None
@@ -375,4 +396,6 @@ def _process_exists(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+    with contextlib.suppress(OSError, IndexError):  # killed, and its parent has not asked how it ended: nobody works there any more
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in ("Z", "X")
     return True

@@ -11,6 +11,7 @@ A leaderboard is a folder::
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import re
 from collections import Counter
@@ -28,6 +29,7 @@ from vpbench.storage import parse_json, to_json, write_bytes
 from vpbench.tables import PAIRS, Options, Table, check_columns, rank, table_files, write_tables
 
 RECORD = "leaderboard.json"  # of the tables, it holds the options
+log = logging.getLogger(__name__)
 LONGEST = 100  # characters of a file's name
 LAST_DIGITS = 2  # default tolerance, in units of the last decimal that tables show of a column
 
@@ -35,7 +37,8 @@ LAST_DIGITS = 2  # default tolerance, in units of the last decimal that tables s
 def submit(runs: Sequence[Path], leaderboard: Path, options: Options) -> tuple[Table, list[Path]]:
     """Store the runs' summaries as submissions and make the tables of all submissions that the leaderboard then has.
 
-    A submission of the same benchmark, protocol, track and model is replaced; the others stay.
+    A submission of the same benchmark, protocol, track and model is replaced, unless it is of these clips and more (the log says so);
+    the others stay.
 
     Returns:
         The tables, and the files of the submissions that were written.
@@ -51,9 +54,23 @@ def submit(runs: Sequence[Path], leaderboard: Path, options: Options) -> tuple[T
     check_columns([*summaries, *others], options.columns)
     names = _names(summaries)
     contents = {name: to_json(_content(_complete(summary))) for name, summary in names.items()}
-    for name, content in contents.items():
-        write_bytes(leaderboard / SUBMISSIONS / name, content)
-    return write_tables([leaderboard], leaderboard, options), [leaderboard / SUBMISSIONS / name for name in names]
+    files = {leaderboard / SUBMISSIONS / name: content for name, content in contents.items()}
+    written = [file for file, summary in zip(files, names.values(), strict=True) if not _stays(file, summary)]
+    for file in written:
+        write_bytes(file, files[file])
+    return write_tables([leaderboard], leaderboard, options), written
+
+
+def _stays(file: Path, new: Summary) -> bool:
+    """Whether a submission that lies there is of all clips of a new one and more."""
+    try:
+        old = read_summaries(file)
+    except DataError:  # none, or damaged
+        return False
+    more = [one for one in old if one.fingerprint == new.fingerprint and set(one.clips) > set(new.clips)]
+    if more:
+        log.warning("%s: stays, of %d clips: %s has %d. Remove it to replace it.", file, more[0].ok, new.source, new.ok)
+    return bool(more)
 
 
 def _names(summaries: Sequence[Summary]) -> dict[str, Summary]:
