@@ -257,11 +257,21 @@ def test_a_damaged_file_of_frames_is_named(runs: Path, tmp_path: Path, capsys: p
     assert str(path) in capsys.readouterr().err
 
 
-def test_a_damaged_property_is_named(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("damage", "said"), [({"fps": "fast"}, "fps is 'fast', not a number"), ({"tags": 5}, "tags is 5, not a list")])
+def test_a_damaged_property_is_named(
+    damage: dict[str, Any], said: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for path in (runs / "numbered").glob("*/scores/*/summary.json"):
-        change(path, lambda summary: summary["clips"]["properties"]["plain"].update(fps="fast"))
+        change(path, lambda summary: summary["clips"]["properties"]["plain"].update(damage))
     assert main(["report", str(runs), "-o", str(tmp_path / "out")]) == 2
-    assert "plain: fps is 'fast', not a number" in capsys.readouterr().err
+    assert f"plain: {said}" in capsys.readouterr().err
+
+
+def test_a_clip_without_tags_is_shown(runs: Path, tmp_path: Path) -> None:
+    for path in (runs / "numbered").glob("*/scores/*/summary.json"):
+        change(path, lambda summary: summary["clips"]["properties"]["plain"].pop("tags", None))
+    write_report([runs], tmp_path / "out")
+    assert "% of the frame" in page(tmp_path / "out", "plain")
 
 
 def test_curves_are_those_of_the_run(runs: Path, tmp_path: Path) -> None:

@@ -190,7 +190,9 @@ class Section:
                     value = found.get(key)
                     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                         raise DataError(f"{row.summary.source}: {clip}: {key} is {value!r}, not a number. Run the same command again.")
-                return found
+                if not isinstance(tags := found.get("tags", []), list):
+                    raise DataError(f"{row.summary.source}: {clip}: tags is {tags!r}, not a list. Run the same command again.")
+                return {**found, "tags": tags}
         return {}
 
     def curves(self, clip: str) -> dict[str, list[list[float | str | None]]]:
