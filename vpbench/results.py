@@ -364,7 +364,7 @@ def _summary(found: Mapping[str, Any], file: Path) -> Summary:
             track=str(found["track"]),
             ok=len(clips),
             total=int(found["clips"]["total"]),
-            failed=len(found["clips"]["failed"]),
+            failed=len([(str(one["clip"]), str(one["reason"])) for one in found["clips"]["failed"]]),
             mean_rank=tuple(str(name) for name in found["mean_rank"]),
             cells=cells,
             clips=clips,

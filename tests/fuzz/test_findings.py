@@ -257,6 +257,12 @@ class TestTexts:
         with pytest.raises(DataError, match=r"summary\.json: cannot be read as JSON"):
             load_summaries([tmp_path])
 
+    @pytest.mark.parametrize("failed", ["none", ["clip7"], [{"clip": "clip7"}], 3])
+    def test_a_summary_whose_failed_clips_are_something_else(self, failed: Any, tmp_path: Path) -> None:
+        Runs(tmp_path)("telea", psnr(values=[20.0, 30.0]), failed=failed)
+        with pytest.raises(DataError, match=r"summary\.json: is not a summary"):
+            load_summaries([tmp_path])
+
     @pytest.mark.parametrize("key", ["exact_frames", "version"])  # one that is used, one that is only handed on
     def test_a_summary_with_a_number_that_overflows(self, key: str, tmp_path: Path) -> None:
         (file,) = Runs(tmp_path)("telea", psnr(values=[20.0, 30.0], version=0)).rglob("summary.json")
