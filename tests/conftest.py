@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -30,6 +31,13 @@ def composed_protocol(name: str) -> dict[str, Any]:
 def pixels() -> dict[str, Any]:
     """The protocol ``pixels`` as it is composed."""
     return composed_protocol("pixels")
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    before = list(logging.root.handlers)
+    yield
+    logging.root.handlers[:] = before  # Hydra's write to the standard output that this test captured, and is closed after it
 
 
 @pytest.fixture

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,11 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    before = list(logging.root.handlers)
-    yield
-    logging.root.handlers[:] = before  # Hydra's write to this test's captured standard output
 
 
 def plugin(folder: Path) -> Path:
