@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vpbench.errors import DataError, StorageError
-from vpbench.storage import parse_json, read_record, sha256_json
+from vpbench.errors import DataError
+from vpbench.storage import parse_json, recorded, sha256_json
 
 SCHEMA = 3  # of summary.json
 SUBMISSIONS = "submissions"  # the folder of a leaderboard that holds summaries, one file each
@@ -247,7 +247,7 @@ def _say_what_is_not_in(summary: Summary) -> None:
     remedy = _completed(summary.protocol, summary.track)
     if summary.ok < summary.total:
         others = [name for path in folder.rglob("*.json") if (name := path.relative_to(folder).with_suffix("").as_posix()) not in scored]
-        failed = sum(_record(folder / f"{name}.json").get("status") == "failed" for name in others)
+        failed = sum(recorded(folder / f"{name}.json").get("status") == "failed" for name in others)
         if (more := len(others) - min(failed, summary.failed)) > 0:
             log.warning("%s: the run has %d more clips, which were begun since or are not measured so. %s", summary.source, more, remedy)
     try:
@@ -256,7 +256,7 @@ def _say_what_is_not_in(summary: Summary) -> None:
             return
     except (OSError, ValueError):  # only the scores are here, or a clip is to be done again
         return
-    records = {name: _record(path) for name, path in scored.items()}
+    records = {name: recorded(path) for name, path in scored.items()}
     changed = sum(record.get("status") != "ok" for record in records.values())
     now = of_predictions({name: str(record.get("prediction")) for name, record in records.items()})
     if changed or summary.predictions not in ("", now):
@@ -267,13 +267,6 @@ def _say_what_is_not_in(summary: Summary) -> None:
 def of_predictions(checksums: Mapping[str, str]) -> str:
     """What ties scores to the predictions that they are of: hex sha256 of the hex sha256 of each clip's file."""
     return sha256_json(dict(checksums))
-
-
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        return read_record(path) if path.is_file() else {}
-    except StorageError:
-        return {}
 
 
 def order(summary: Summary) -> tuple[str, ...]:

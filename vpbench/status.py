@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vpbench.errors import DataError, StorageError
-from vpbench.storage import holder_is_alive, owner_of, read_manifest, read_record
+from vpbench.storage import holder_is_alive, owner_of, read_manifest, recorded
 
 DONE, UNFINISHED = 0, 1
 
@@ -107,7 +107,7 @@ def standing(run: Path) -> Standing:
     done, failed, running, generated, missing, finished = [], {}, [], [], [], []
     for clip in sorted(clips):
         path = run / "clips" / f"{clip}.json"
-        record, working = _record(path), _working(clip, path.with_suffix(".claim"))
+        record, working = recorded(path), _working(clip, path.with_suffix(".claim"))
         if working is not None:
             running.append(working)
         elif record.get("status") == "ok":
@@ -176,13 +176,6 @@ def _command(options: argparse.Namespace) -> int:
         sys.stderr.write(f"vpbench: {problem}\n")
     sys.stdout.write(as_json(found) if options.json else text(found))
     return DONE if not unreadable and all(one.finished for one in found) else UNFINISHED
-
-
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        return read_record(path) if path.exists() else {}
-    except StorageError:  # damaged: the clip will be done again
-        return {}
 
 
 def _working(clip: str, claim: Path) -> Working | None:

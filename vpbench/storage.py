@@ -211,6 +211,14 @@ def read_record(path: Path) -> dict[str, Any]:
     return found
 
 
+def recorded(path: Path) -> dict[str, Any]:
+    """A run's record of a clip; empty when there is none or it is damaged, so that the clip will be done again."""
+    try:
+        return read_record(path) if path.is_file() else {}
+    except StorageError:
+        return {}
+
+
 def write_once(path: Path, value: Any) -> None:
     """Write ``value`` as JSON unless ``path`` exists; of several processes exactly one wins, and nobody sees half a file."""
     if path.exists():

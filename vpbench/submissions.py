@@ -29,9 +29,9 @@ from vpbench.storage import parse_json, to_json, write_bytes
 from vpbench.tables import PAIRS, Options, Table, check_columns, rank, table_files, write_tables
 
 RECORD = "leaderboard.json"  # of the tables, it holds the options
-log = logging.getLogger(__name__)
 LONGEST = 100  # characters of a file's name
 LAST_DIGITS = 2  # default tolerance, in units of the last decimal that tables show of a column
+log = logging.getLogger(__name__)
 
 
 def submit(runs: Sequence[Path], leaderboard: Path, options: Options) -> tuple[Table, list[Path]]:
