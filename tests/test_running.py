@@ -415,6 +415,15 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_finished(config: dict[str, 
     assert Run(config).execute().generated == ["c", "d", "e"]
 
 
+def test_where_predictions_cannot_lie_the_run_ends_and_no_clip_has_failed(run: Execute) -> None:
+    folder = run(limit=1).folder
+    shutil.rmtree(folder / "predictions")
+    (folder / "predictions").write_text("")
+    with pytest.raises(StorageError, match=r"predictions: cannot be written \(File exists\)"):
+        run()
+    assert [path.name for path in (folder / "clips").glob("*.json")] == ["a.json"]
+
+
 def test_an_interruption_releases_the_claim_and_loses_nothing(config: dict[str, Any], interrupted_at: Interrupted) -> None:
     with interrupted_at("c"), pytest.raises(KeyboardInterrupt):
         Run(config).execute()

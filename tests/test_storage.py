@@ -81,12 +81,26 @@ def test_cached_arrays_are_computed_once_and_again_when_damaged(tmp_path: Path) 
 
 
 class TestClaim:
+    def test_where_no_folder_can_be_made(self, tmp_path: Path) -> None:
+        (tmp_path / "clips").write_text("")
+        with (
+            pytest.raises(StorageError, match=r"clips: cannot be written \(File exists\)"),
+            storage.Claim.take(tmp_path / "clips" / "a.claim"),
+        ):
+            pass
+
     def test_is_gone_afterwards(self, tmp_path: Path) -> None:
         path = tmp_path / "a.claim"
         with storage.Claim.take(path) as claim:
             assert claim is not None
             assert json.loads(path.read_text())["pid"] == os.getpid()
         assert not path.exists()
+
+    def test_that_cannot_be_removed(self, tmp_path: Path) -> None:
+        (tmp_path / "a.claim").mkdir()
+        os.utime(tmp_path / "a.claim", (0, 0))  # of nobody alive
+        with pytest.raises(StorageError, match=r"a\.claim: cannot be written"), storage.Claim.take(tmp_path / "a.claim"):
+            pass
 
     def test_of_a_living_process_is_respected(self, tmp_path: Path) -> None:
         path = tmp_path / "a.claim"

@@ -15,7 +15,7 @@ from vpbench.clip import Clip, Frames
 from vpbench.devices import ANYWHERE, usable_device
 from vpbench.errors import DataError, StorageError
 from vpbench.scoring import ClipStore, Protocol, clip_store, measure_clip
-from vpbench.storage import cannot_write, clear_leftovers, read_record, sha256_file, write_json
+from vpbench.storage import cannot_write, clear_leftovers, make_folder, read_record, sha256_file, write_json
 from vpbench.views import View
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class RunFolder:
         from vpbench.video import write_lossless
 
         path = self.prediction_path(clip)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         clear_leftovers(path)
         try:
             write_lossless(path, prediction, fps)

@@ -327,11 +327,10 @@ class Claim:
         if holder_is_alive(path):
             yield None
             return
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        make_folder(path.parent)
         owner = {"host": socket.gethostname(), "machine": machine(), "pid": os.getpid(), "since": round(time.time())}
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.unlink(missing_ok=True)  # of a dead process
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
             yield None
