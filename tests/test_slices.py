@@ -157,6 +157,7 @@ class TestMembership:
         [
             ({"coverage": "much"}, "coverage of clip clip0 is 'much'"),
             ({"coverage": True}, "coverage of clip clip0 is True"),
+            ({"coverage": 10**400}, "coverage of clip clip0 is 1000"),
             ({"tags": "a"}, "tags of clip clip0 is 'a'"),
         ],
     )

@@ -7,7 +7,7 @@ clip that a summary stores. A set metric is one value over all clips and has non
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -115,7 +115,7 @@ def _labels(summary: Summary, clip: str, dimension: str) -> list[str]:
     value = properties.get(bins.key)
     if value is None:
         return [UNKNOWN]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise _damaged(summary, clip, bins.key, value)
     return [bins.name(value)]
 
