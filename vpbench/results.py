@@ -212,9 +212,9 @@ def load_summaries(paths: Sequence[Path]) -> list[Summary]:
     """
     found: dict[tuple[str, str], Summary] = {}
     for path in map(Path, paths):
-        holders = list(_holders(path))
-        files = [path] if path.is_file() else [file for holder in holders for file in _files(holder)]
-        unscored = [holder for holder in holders if not _files(holder) and (holder / "run.json").is_file()]
+        held = {holder: _files(holder) for holder in _holders(path)}
+        files = [path] if path.is_file() else [file for found_there in held.values() for file in found_there]
+        unscored = [holder for holder, found_there in held.items() if not found_there and (holder / "run.json").is_file()]
         if not path.exists():
             raise DataError(f"{path}: no such file or folder.")
         if not files:
@@ -225,7 +225,7 @@ def load_summaries(paths: Sequence[Path]) -> list[Summary]:
             raise DataError(f"{path}: holds no scores (looked for scores/*/summary.json). Give a run folder, or run `vpbench run` first.")
         for run in unscored:
             log.warning("%s: is left out, it holds no scores yet. %s", run, UNSCORED)
-        for begun in (scores for holder in holders if _files(holder) for scores in sorted(holder.glob("scores/*"))):
+        for begun in (scores for holder, found_there in held.items() if found_there for scores in sorted(holder.glob("scores/*"))):
             if begun.is_dir() and not (begun / "summary.json").exists():
                 log.warning("%s: is left out, scores were begun and are not there. %s", begun, _completed(*begun.name.rsplit("-", 1)))
         for file in files:

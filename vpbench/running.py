@@ -29,7 +29,7 @@ from vpbench.models import Model, implementation_version, notes_of
 from vpbench.prefetch import prefetched
 from vpbench.properties import properties
 from vpbench.run_folder import Passes, RunFolder
-from vpbench.scoring import Scored, derived, scores_folder, write_scores
+from vpbench.scoring import Scored, derived, has_tables, scores_folder, write_scores
 from vpbench.storage import (
     Claim,
     clear_dead,
@@ -420,8 +420,8 @@ class Run:
             found = derived(self.folder, self.passes.protocol, view)
             if found is None or found.clips != ok or found.failed != set(failed) or not found.absent <= set(self.passes.absent):
                 return None
-        if not all(_has_tables(path.parent, ok) for path in paths):
-            return None
+            if not has_tables(self.folder, self.passes.protocol, view, ok):
+                return None
         log.info("%s: the scores of all clips that are done are there", self.folder)
         return self._result([path.parent for path in paths], len(ok), failed, generated)
 
@@ -513,11 +513,6 @@ def _fingerprints(handles: Iterable[ClipHandle]) -> dict[str, str]:
         more = f" So are the files of {len(wrong) - 1} more clips." if len(wrong) > 1 else ""
         raise DataError(f"{wrong[0]}{more} The content of all clips is part of what a run is: get them, or take them from the list.")
     return found
-
-
-def _has_tables(scores: Path, clips: Iterable[str]) -> bool:
-    """Whether the files beside a summary are there, see ``write_scores``."""
-    return (scores / "clips.csv").is_file() and all((scores / "frames" / f"{clip}.csv").is_file() for clip in clips)
 
 
 def _short(records: Iterable[Mapping[str, Any]]) -> str:

@@ -327,6 +327,12 @@ def derived(run: Path, protocol: Protocol, view: View) -> Derived | None:
         return None
 
 
+def has_tables(run: Path, protocol: Protocol, view: View, clips: Iterable[str]) -> bool:
+    """Whether the files that ``write_scores`` leaves beside the summary are there for these clips; not what is in them."""
+    scores = scores_folder(run, protocol, view)
+    return (scores / "clips.csv").is_file() and all((scores / "frames" / f"{clip}.csv").is_file() for clip in clips)
+
+
 def write_scores(
     run: Path,
     header: Mapping[str, Any],

@@ -52,12 +52,11 @@ def submit(runs: Sequence[Path], leaderboard: Path, options: Options) -> tuple[T
     summaries = load_summaries(runs)
     others = load_summaries([leaderboard]) if options.columns and any((leaderboard / SUBMISSIONS).glob("**/*.json")) else []
     check_columns([*summaries, *others], options.columns)
-    names = _names(summaries)
-    contents = {name: to_json(_content(_complete(summary))) for name, summary in names.items()}
-    files = {leaderboard / SUBMISSIONS / name: content for name, content in contents.items()}
-    written = [file for file, summary in zip(files, names.values(), strict=True) if not _stays(file, summary)]
+    files = {leaderboard / SUBMISSIONS / name: summary for name, summary in _names(summaries).items()}
+    contents = {file: to_json(_content(_complete(summary))) for file, summary in files.items()}  # all, before any is written
+    written = [file for file, summary in files.items() if not _stays(file, summary)]
     for file in written:
-        write_bytes(file, files[file])
+        write_bytes(file, contents[file])
     return write_tables([leaderboard], leaderboard, options), written
 
 

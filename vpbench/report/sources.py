@@ -11,9 +11,9 @@ from typing import Any
 
 from vpbench.clip import Clip, ClipHandle
 from vpbench.configuration import build
-from vpbench.errors import DataError, StorageError
+from vpbench.errors import DataError
 from vpbench.results import Summary
-from vpbench.storage import read_manifest, read_record
+from vpbench.storage import read_manifest, recorded
 from vpbench.trust import check_stored
 from vpbench.views import View
 
@@ -48,11 +48,7 @@ class RunFolder:
 
     def record(self, clip: str) -> dict[str, Any]:
         """The record of a clip (status, seconds, checksum); empty where there is none or it is damaged."""
-        path = self.path / "clips" / f"{clip}.json"
-        try:
-            return read_record(path) if path.exists() else {}
-        except StorageError:
-            return {}
+        return recorded(self.path / "clips" / f"{clip}.json")
 
     def prediction(self, clip: str) -> Path:
         """Where the prediction of a clip lies."""
