@@ -415,6 +415,21 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_finished(config: dict[str, 
     assert Run(config).execute().generated == ["c", "d", "e"]
 
 
+def test_a_claim_that_a_killed_process_left_on_a_finished_clip_goes_and_a_living_one_stays(run: Execute) -> None:
+    clips = run().folder / "clips"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    alive = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        for clip, holder in (("a", dead), ("b", alive)):
+            storage.write_json(clips / f"{clip}.claim", {"host": "here", "machine": storage.machine(), "pid": holder.pid, "since": 0})
+        run()
+        assert [path.name for path in clips.glob("*.claim")] == ["b.claim"]
+    finally:
+        alive.kill()
+        alive.wait()
+
+
 def test_where_predictions_cannot_lie_the_run_ends_and_no_clip_has_failed(run: Execute) -> None:
     folder = run(limit=1).folder
     shutil.rmtree(folder / "predictions")

@@ -32,6 +32,7 @@ from vpbench.run_folder import Passes, RunFolder
 from vpbench.scoring import Scored, derived, has_tables, scores_folder, write_scores
 from vpbench.storage import (
     Claim,
+    clear_claim,
     clear_dead,
     holder_is_alive,
     make_folder,
@@ -263,6 +264,10 @@ class Run:
     def _generate(self, progress: Callable[[str, int, int], None]) -> list[str]:
         generated: list[str] = []
         waiting = [handle for handle in self.selected if not self.is_done(handle.name)]
+        left = {handle.name for handle in waiting}
+        for handle in self.selected:
+            if handle.name not in left:
+                clear_claim(self.files.claim_path(handle.name))  # of a process that was killed just after it was done
         done = len(self.selected) - len(waiting)
         progress("", done, len(self.selected))
 

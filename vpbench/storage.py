@@ -324,11 +324,11 @@ class Claim:
     @contextlib.contextmanager
     def take(cls, path: Path) -> Iterator[Claim | None]:
         """Hold the claim at ``path`` while the block runs; gives None when a living process holds it."""
+        make_folder(path.parent)
+        owner = {"host": socket.gethostname(), "machine": machine(), "pid": os.getpid(), "since": round(time.time())}
         if holder_is_alive(path):
             yield None
             return
-        make_folder(path.parent)
-        owner = {"host": socket.gethostname(), "machine": machine(), "pid": os.getpid(), "since": round(time.time())}
         try:
             path.unlink(missing_ok=True)  # of a dead process
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -344,6 +344,13 @@ class Claim:
             yield claim
         finally:
             claim._release()
+
+
+def clear_claim(path: Path) -> None:
+    """Remove the claim at ``path`` if its holder is dead; for what is done, so that nobody will take it."""
+    if path.exists() and not holder_is_alive(path):
+        with contextlib.suppress(OSError):  # a read-only folder: it is in nobody's way
+            path.unlink()
 
 
 @dataclass(frozen=True)
