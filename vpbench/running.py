@@ -263,11 +263,12 @@ class Run:
 
     def _generate(self, progress: Callable[[str, int, int], None]) -> list[str]:
         generated: list[str] = []
-        waiting = [handle for handle in self.selected if not self.is_done(handle.name)]
-        left = {handle.name for handle in waiting}
+        waiting: list[ClipHandle] = []
         for handle in self.selected:
-            if handle.name not in left:
+            if self.is_done(handle.name):
                 clear_claim(self.files.claim_path(handle.name))  # of a process that was killed just after it was done
+            else:
+                waiting.append(handle)
         done = len(self.selected) - len(waiting)
         progress("", done, len(self.selected))
 
